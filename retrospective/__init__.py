@@ -1,0 +1,1 @@
+"""What is concluded: the lab, the experiments, the statistics and the written retrospective."""

@@ -1,0 +1,139 @@
+"""The verbs of the command line that are more than one call."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import servers
+from retrospective import paths
+
+
+def test(arguments: Sequence[str] = ()) -> int:
+    """Ruff, then one pytest run: packages, C tests, recorded notebooks (strict nbval), live smoke run, assembly."""
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    checks = [
+        [ruff, "check", "."],
+        [ruff, "format", "--check", "."],
+        [
+            *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"),
+            *(arguments or ("tests", "notebooks")),
+        ],
+    ]
+    for check in checks:
+        code = subprocess.run(check, cwd=paths.ROOT).returncode
+        if code:
+            return code
+    return 0
+
+
+def claims(*, source: str, profile: str, as_json: bool) -> None:
+    """Print the ledger."""
+    from retrospective import workflow  # noqa: PLC0415 (pandas)
+    from retrospective.analysis.claims import ledger  # noqa: PLC0415
+
+    rows = ledger(workflow.all_rows(source, profile))
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table(
+        ["id", "published", "measured", "verdict", "statement"],
+        [[r["id"], r["published"], workflow.interval(r), r["verdict"], r["statement"]] for r in rows],
+    )
+
+
+def bench(ids: Sequence[str], *, as_json: bool, only_list: bool) -> int:
+    """Run benchmarks; 1 if a bound does not hold."""
+    from retrospective import bench as benchmarks  # noqa: PLC0415
+
+    if only_list:
+        table(["id", "measures", "bound"], [[b.id, b.measures, b.bound_text] for b in benchmarks.BENCHMARKS.values()])
+        return 0
+    results = benchmarks.run(ids)
+    if as_json:
+        print(json.dumps(results, indent=1))
+    else:
+        table(
+            ["id", "value", "interval", "bound", "holds", "measures"],
+            [
+                [
+                    r["id"],
+                    benchmarks.text(r["value"]),
+                    f"[{benchmarks.text(r['low'])}, {benchmarks.text(r['high'])}]",
+                    r["bound"],
+                    {True: "yes", False: "NO", None: "not measured"}[r["holds"]],
+                    r["measures"] + (f" ({r['note']})" if r.get("note") else ""),
+                ]
+                for r in results
+            ],
+        )
+    return 1 if any(r["holds"] is False for r in results) else 0
+
+
+def serve(design: str, arguments: Sequence[str]) -> None:
+    """Become the design: its options, its output, its exit code. Without --listen and --root it serves 1 KiB locally."""
+    binary = servers.binary(design)
+    options = list(arguments)
+    given = {option.split("=")[0] for option in options}
+    if "--help" not in given:
+        if "--listen" not in given:
+            options += ["--listen", "127.0.0.1:8080"]
+        if "--root" not in given:
+            from retrospective.lab.filesets import one_packet  # noqa: PLC0415
+
+            files = one_packet(paths.BUILD / "filesets")
+            options += ["--root", str(files.root)]
+            print(f"serving {files.root} (say --root DIR for another)", file=sys.stderr)
+    os.execv(binary, [str(binary), *options])
+
+
+def load(url: str, arguments: Sequence[str]) -> int:
+    """Load one URL; prints the generator's JSON."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"{url!r} is no http://ADDRESS:PORT/PATH")
+    try:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=5)
+        connection.request("GET", parts.path or "/")
+        reply = connection.getresponse()
+        body = reply.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise ValueError(f"nothing answers at {url}: {error}") from error
+    if reply.status != 200:
+        raise ValueError(f"{url} answers {reply.status} {reply.reason}: load needs a file that is there")
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as manifest:
+        manifest.write(f"{parts.path or '/'}\t{len(body)}\t{zlib.crc32(body):08x}\t1\n")
+        manifest.flush()
+        target = f"{connection.sock.getpeername()[0] if connection.sock else parts.hostname}:{parts.port or 80}"
+        command = [str(servers.binary("load")), "--connect", target, "--files", manifest.name, *arguments]
+        return subprocess.run(command).returncode
+
+
+def show_capabilities(*, as_json: bool) -> None:
+    """Print what this machine can do."""
+    from retrospective.lab.capabilities import capabilities  # noqa: PLC0415
+
+    rows = capabilities()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table(
+        ["capability", "here", "detail"],
+        [[r["name"], "yes" if r["available"] else "no", r["detail"] if r["available"] else r["remedy"]] for r in rows],
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under their head, columns aligned; the last column may be long."""
+    cells = [list(head), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,191 @@
+"""From chapters to the written retrospective: measure, execute the notebooks, assemble; nothing is done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import papermill
+from tqdm import tqdm
+
+from retrospective import paths
+from retrospective.experiments import CHAPTERS, chapter, runner
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Provenance = dict[str, Any]
+
+
+def quick() -> None:
+    """Measure every chapter in the quick profile and write the retrospective with this machine beside the reference."""
+    retrospective("live", "quick", paths.BUILD / "retrospective")
+
+
+def figures() -> None:
+    """Write the retrospective from the recorded reference data; no server runs."""
+    retrospective("recorded", "paper", paths.BUILD / "retrospective-recorded")
+
+
+def retrospective(source: str, profile: str, target: Path, chapters: Sequence[str] = tuple(CHAPTERS)) -> None:
+    """Measure (if live), execute the notebooks and assemble the document into ``target``, each only if out of date."""
+    if source == "live":
+        for name in chapters:
+            print(f"— {name}: trials of the {profile} profile")
+            chapter(name).run(profile)
+    inputs = fingerprint(source, profile)
+    for name in chapters:
+        notebook = executed_path(name, source, profile)
+        with_stamp(notebook, inputs, lambda name=name, notebook=notebook: execute(name, source, profile, notebook))
+    page = target / "retrospective.html"
+    with_stamp(page, inputs, lambda: write(source, profile, target))
+    for document in sorted(target.glob("retrospective.*")):
+        if document.suffix in {".html", ".pdf"}:
+            print(document.relative_to(paths.ROOT) if document.is_relative_to(paths.ROOT) else document)
+
+
+def run(name: str, profile: str) -> None:
+    """Measure one chapter and execute its notebook from those rows."""
+    module = chapter(name)
+    if profile not in module.PROFILES:
+        raise ValueError(f"no profile {profile!r}: there are {', '.join(module.PROFILES)}")
+    module.run(profile)
+    notebook = executed_path(name, "live", profile)
+    with_stamp(notebook, fingerprint("live", profile), lambda: execute(name, "live", profile, notebook))
+    print(notebook.relative_to(paths.ROOT) if notebook.is_relative_to(paths.ROOT) else notebook)
+
+
+def reference(chapters: Sequence[str] = ()) -> None:
+    """Measure the paper profile, record it under data/reference/ and execute the committed notebooks from it."""
+    from retrospective.lab.journal import Journal  # noqa: PLC0415 (pandas)
+
+    for name in chapters or CHAPTERS:
+        print(f"— {name}: trials of the paper profile")
+        chapter(name).run("paper")
+        with Journal(runner.journal_path(name, "paper")) as journal:
+            provenance = json.loads(runner.provenance_path(name, "paper").read_text())
+            journal.consolidate(paths.REFERENCE / f"{name}.parquet", provenance)
+    for name in chapters or CHAPTERS:
+        execute_in_place(paths.NOTEBOOKS / CHAPTERS[name])
+
+
+# ---------------------------------------------------------------------------------------------------- rows
+
+
+def rows(name: str, source: str, profile: str) -> tuple[pd.DataFrame, Provenance]:
+    """Rows and provenance of a chapter: ``recorded`` (data/reference) or ``live`` (this machine's journal)."""
+    from retrospective.analysis.rows import load_reference  # noqa: PLC0415 (pandas)
+
+    if source == "recorded":
+        return load_reference(name)
+    if source != "live":
+        raise ValueError(f"source is 'recorded' or 'live', not {source!r}")
+    frame = chapter(name).run(profile, progress=False)
+    return frame, json.loads(runner.provenance_path(name, profile).read_text())
+
+
+def all_rows(source: str, profile: str) -> pd.DataFrame:
+    """Rows of every chapter in one frame, as the ledger wants them."""
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.concat([rows(name, source, profile)[0] for name in CHAPTERS], ignore_index=True)
+
+
+def interval(claim: dict[str, Any]) -> str:
+    """``value [low, high]`` of a ledger row, or a dash."""
+    from retrospective.analysis.formatting import fmt_ratio_interval  # noqa: PLC0415
+
+    if claim["value"] is None:
+        return "—"
+    return fmt_ratio_interval(claim["value"], claim["low"], claim["high"])
+
+
+# ---------------------------------------------------------------------------------------------------- notebooks
+
+
+def executed_path(name: str, source: str, profile: str) -> Path:
+    """Where an executed copy of a chapter's notebook goes."""
+    return paths.BUILD / "notebooks" / (profile if source == "live" else "recorded") / CHAPTERS[name]
+
+
+def execute(name: str, source: str, profile: str, output: Path, **parameters: object) -> None:
+    """Execute a chapter's notebook with papermill into ``output``.
+
+    Raises ``ValueError`` on a parameter the notebook does not have: papermill would only warn, and run without it.
+    """
+    notebook = paths.NOTEBOOKS / CHAPTERS[name]
+    values = {"source": source, "profile": profile, **parameters}
+    known = papermill.inspect_notebook(notebook)
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it has {', '.join(known)}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        notebook, output, parameters=values, cwd=paths.NOTEBOOKS, execution_timeout=600, progress_bar=True
+    )
+
+
+def execute_in_place(notebook: Path) -> None:
+    """Execute a committed notebook where it lies, without papermill's extra cells and times."""
+    import nbformat  # noqa: PLC0415
+    from nbclient import NotebookClient  # noqa: PLC0415
+
+    book = nbformat.read(notebook, as_version=4)
+    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(notebook.parent)}}).execute()
+    for cell in book.cells:
+        cell.metadata.pop("execution", None)  # times would change with every run
+    book.metadata["language_info"] = {"name": "python"}
+    nbformat.write(book, notebook)
+
+
+# ---------------------------------------------------------------------------------------------------- document
+
+
+def write(source: str, profile: str, target: Path) -> None:
+    """Draw every figure, compute every value and assemble HTML and PDF into ``target``."""
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    from retrospective.assemble import assemble  # noqa: PLC0415
+    from retrospective.document import draw, gather  # noqa: PLC0415
+
+    material = gather(source, profile)
+    drawn: dict[str, Path] = {}
+    for name, figure in tqdm(draw(material), desc="figures", unit="figure", leave=False):
+        drawn[name] = target / "figures" / f"{name}.svg"
+        drawn[name].parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(drawn[name], bbox_inches="tight", metadata={"Date": None})
+        pyplot.close(figure)
+    assemble(material.values(), drawn, target)
+
+
+def fingerprint(source: str, profile: str) -> str:
+    """Hash of all that notebooks and document are made from: code, text, published and recorded data, journals."""
+    digest = hashlib.sha256(f"{source} {profile}".encode())
+    inputs = [
+        *sorted((paths.ROOT / "retrospective").rglob("*")),
+        *sorted((paths.ROOT / "servers").glob("*.py")),
+        *sorted(paths.NOTEBOOKS.glob("*.ipynb")),
+        *sorted(paths.PUBLISHED.glob("*.csv")),
+        *sorted(paths.REFERENCE.glob("*")),
+    ]
+    if source == "live":
+        inputs += [runner.journal_path(name, profile) for name in CHAPTERS]
+    for path in inputs:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def with_stamp(product: Path, inputs: str, make: Callable[[], None]) -> None:
+    """Make a product unless it exists and was made from the same inputs."""
+    stamp = product.with_name(f".{product.name}.inputs")
+    if product.exists() and stamp.exists() and stamp.read_text() == inputs:
+        return
+    stamp.unlink(missing_ok=True)
+    make()
+    stamp.write_text(inputs)
+
+

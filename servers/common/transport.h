@@ -1,0 +1,54 @@
+/* transport.h: the one interface between designs, HTTP and load generators on one side and a TCP on the other.
+ *
+ * A program is linked with exactly one transport. transport_kernel.c is the operating system's sockets; a user-level
+ * stack supplies the same symbols later, so no caller changes and no call pays for an indirection.
+ * All sockets are non-blocking. Unless said otherwise a call returns -1 with errno set, as the system call would.
+ */
+#ifndef NAI_TRANSPORT_H
+#define NAI_TRANSPORT_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct tp_options {
+    int backlog;            /* length of the accept queue, passed to listen(2) as it is */
+    const char *congestion; /* TCP_CONGESTION, or NULL for the machine's default */
+    bool reuse_port;        /* SO_REUSEPORT: several listeners share one port */
+    int defer_accept_s;     /* TCP_DEFER_ACCEPT in seconds, 0 = off */
+};
+
+/* Parse "ADDR:PORT" (IPv4 dotted quad, port 0..65535) into *out. Returns 0, or -1 if malformed. */
+int tp_parse_address(const char *text, struct sockaddr_in *out);
+
+/* Bind and listen. Returns the listening socket. */
+int tp_listen(const struct sockaddr_in *address, const struct tp_options *options);
+
+/* Accept one connection, TCP_NODELAY set (a reply goes out when it is complete, as in nginx). Returns the socket;
+ * EAGAIN when the accept queue is empty, EMFILE/ENFILE/ENOBUFS/ENOMEM when a resource is exhausted. *peer may be NULL. */
+int tp_accept(int listener, struct sockaddr_in *peer);
+
+/* Begin a connection from *source (port 0 = any; NULL = the system's choice). EINPROGRESS is the usual outcome and is
+ * returned as success; writability then announces the end, tp_connect_result() tells which. */
+int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *source, const struct tp_options *options);
+int tp_connect_result(int socket); /* 0, or the errno of the failed connection */
+
+ssize_t tp_recv(int socket, void *buffer, size_t bytes);
+ssize_t tp_discard(int socket, size_t bytes); /* consume up to bytes without copying them out (MSG_TRUNC, tcp(7)) */
+ssize_t tp_send(int socket, const void *buffer, size_t bytes);
+ssize_t tp_sendv(int socket, const struct iovec *parts, int count, bool more_follows); /* MSG_MORE if more_follows */
+ssize_t tp_sendfile(int socket, int file, off_t *offset, size_t bytes);
+
+int tp_shutdown_write(int socket); /* FIN after what is queued */
+int tp_close(int socket);
+int tp_abort(int socket); /* RST: SO_LINGER 0, then close */
+
+/* Readiness, in epoll's terms; for the kernel these are the epoll system calls themselves. */
+int tp_epoll_create(void);
+int tp_epoll_ctl(int set, int operation, int socket, struct epoll_event *event);
+int tp_epoll_wait(int set, struct epoll_event *events, int capacity, int timeout_ms);
+
+#endif
