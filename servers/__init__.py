@@ -1,1 +1,23 @@
-"""What is studied: server designs in C, and the door through which Python builds and runs them."""
+"""What is studied: server designs in C, and the door through which Python builds and runs them.
+
+>>> import servers
+>>> with servers.Server("epoll", root="www", accept_limit=10) as server:
+...     print(server.address, server.counters()["accepts"])
+"""
+
+from servers._build import VARIANTS, BuildError, binary, binary_hash, build, build_root, designs
+from servers._server import Counters, Server, ServerError, arguments
+
+__all__ = [
+    "VARIANTS",
+    "BuildError",
+    "Counters",
+    "Server",
+    "ServerError",
+    "arguments",
+    "binary",
+    "binary_hash",
+    "build",
+    "build_root",
+    "designs",
+]

@@ -1,0 +1,91 @@
+"""Rows of trials: where the recorded ones lie, which may be shown, and how they pair."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from retrospective import paths
+
+LIMITS = ("1", "10", "inf")
+CHARGES = ("receiver", "sender")
+IDENTITY = ("experiment", "design", "label", "workload", "charge", "target_per_s", "round", "machine")
+WORKLOADS = ("one-packet", "specweb99-like")
+
+
+class NoReferenceError(FileNotFoundError):
+    """There is no recorded data of a chapter."""
+
+
+def load_reference(chapter: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return a chapter's recorded rows and their provenance (``NoReferenceError`` if there are none)."""
+    table = paths.REFERENCE / f"{chapter}.parquet"
+    facts = paths.REFERENCE / f"{chapter}.provenance.json"
+    for path in (table, facts):
+        if not path.exists():
+            raise NoReferenceError(
+                f"no recorded trials of chapter {chapter!r} ({path.name} is not in data/reference): "
+                "'make reference' measures and records them"
+            )
+    return pd.read_parquet(table), json.loads(facts.read_text())
+
+
+def valid(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows that may be shown as results: valid trials, narrowed by equality, the last attempt of each.
+
+    A trial that was invalid at first and valid when tried again is one result, not two.
+    """
+    if frame.empty:
+        return frame
+    rows = frame[frame["valid"].astype(bool)]
+    if "kind" not in where:
+        where["kind"] = "trial"
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    identity = [c for c in IDENTITY if c in rows]
+    order = [c for c in ("attempt", "started_at") if c in rows]
+    return rows.sort_values(order, kind="stable").drop_duplicates(identity, keep="last") if order else rows
+
+
+def overload(frame: pd.DataFrame, workload: str, design: str, charge: str) -> pd.DataFrame:
+    """Return the valid trials of one family of curves (all limits); equal x are made exactly equal."""
+    rows = valid(frame, chapter="accept", experiment=workload, design=design, charge=charge)
+    rows = rows[rows["x_ratio"].notna()]
+    return rows.assign(
+        x_ratio=rows["x_ratio"].astype(float).round(3),
+        accept_limit=rows["accept_limit"].astype(str).str.lower(),
+    )
+
+
+def paired(
+    rows: pd.DataFrame, column: str, by: str = "accept_limit", index: tuple[str, ...] = ("round",)
+) -> pd.DataFrame:
+    """Pivot ``column`` to a row a round and a column a value of ``by``, so that ratios stay in rounds.
+
+    Raises ``ValueError`` on rows of several machines: their rounds are never pooled.
+    """
+    if rows.empty:
+        return pd.DataFrame(index=pd.Index([], name=index[0]))
+    if "machine" in rows and rows["machine"].nunique() > 1:
+        raise ValueError("rows of several machines: their rounds must not be pooled; keep one machine")
+    return rows.pivot_table(index=list(index), columns=by, values=column, aggfunc="last")
+
+
+def ratios(rows: pd.DataFrame, column: str, over: str, under: str) -> pd.DataFrame:
+    """Ratios of ``column`` between accept-limits ``over`` and ``under``: a row a round, a column an x."""
+    table = paired(rows, column, index=("round", "x_ratio"))
+    if over not in table or under not in table:
+        return pd.DataFrame(index=pd.Index([], name="round"))
+    return (table[over] / table[under]).unstack("x_ratio")
+
+
+def peak(rows: pd.DataFrame) -> float:
+    """Return the server's own peak that x is a ratio to, replies/s: calibrated at limit 10."""
+    placed = rows[rows["x_ratio"].notna() & (rows["x_ratio"].astype(float) > 0)]
+    return (
+        float((placed["target_per_s"] / placed["x_ratio"].astype(float)).median())
+        if len(placed)
+        else float("nan")
+    )

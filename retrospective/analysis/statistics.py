@@ -1,0 +1,342 @@
+"""Effects, intervals, floors and verdicts.
+
+An effect is the geometric mean of ratios paired within rounds: both members of a pair ran minutes
+apart on the same machine, so what drifts between rounds cancels. Its interval is Student's t on the
+logarithms; a percentile bootstrap of five values would cover 87 %, not 95 %.
+
+Intervals are 95 % each and unadjusted, so that they can be read singly. Verdict words are a family:
+every hypothesis that any claim of the ledger tests, in either charge mode, enters one Holm correction
+(Holm 1979), which bounds the chance of even one wrong word at 5 % however the claims depend on each
+other. An interval that excludes 1 beside the word "undecided" is therefore no contradiction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIDENCE = 0.95
+#: "Vanished" is an effect whose whole interval lies inside ±5 %.
+NEGLIGIBLE = 1.05
+#: "At least matches" is a lower bound of the ratio of at least 0.95.
+MATCHES = 0.95
+#: Fewer A/A ratios than this give no floor.
+FLOOR_PAIRS = 20
+
+VERDICTS = {
+    "reproduced": "the effect is there, its cause moved with it, and 2004's size is not excluded from above",
+    "shrunk": "the effect is there, but smaller than in 2004",
+    "reversed": "the opposite is the case",
+    "vanished": "whatever is left lies inside ±5 %",
+    "undecided": "the trials cannot tell",
+    "depends on who pays": "the verdict differs with the CPU that is charged for packets",
+    "not testable here": "the trials it needs are not there",
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A ratio and its 95 % t-interval; the bounds are NaN where fewer than two ratios were usable.
+
+    ``mean`` and ``error`` are the mean and standard error of the ``n`` natural logarithms; ``dropped``
+    ratios were unusable (missing, zero, negative or infinite: none of them has a logarithm).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    mean: float
+    error: float
+    dropped: int = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is an interval at all."""
+        return self.n >= 2
+
+    def p_unlike(self, ratio: float = 1.0) -> float:
+        """Two-sided p-value of "the true ratio is ``ratio``" (1 without an interval)."""
+        return min(1.0, 2 * min(self.p_above(ratio), self.p_below(ratio)))
+
+    def p_above(self, ratio: float) -> float:
+        """One-sided p-value of "the true ratio is at most ``ratio``": small where it is certainly above."""
+        return self._tail(np.log(ratio) - self.mean)
+
+    def p_below(self, ratio: float) -> float:
+        """One-sided p-value of "the true ratio is at least ``ratio``": small where it is certainly below."""
+        return self._tail(self.mean - np.log(ratio))
+
+    def p_within(self, factor: float) -> float:
+        """p-value of "the true ratio lies outside 1/factor … factor" (two one-sided tests)."""
+        return max(self.p_above(1 / factor), self.p_below(factor))
+
+    def _tail(self, distance: float) -> float:
+        if not self.decided:
+            return 1.0
+        if self.error == 0.0:
+            # Identical ratios, as a deterministic counter may give: certain, unless exactly on the boundary.
+            return 0.0 if distance < 0 else 1.0
+        return float(stats.t.cdf(distance / self.error, self.n - 1))
+
+
+def usable(ratios: Iterable[float]) -> np.ndarray:
+    """Those ratios that have a logarithm."""
+    values = np.asarray(list(ratios), dtype=float)
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def ratio_interval(ratios: Iterable[float], confidence: float = CONFIDENCE) -> Effect:
+    """Geometric mean of ratios and its t-interval; one ratio has a value but no interval, none neither."""
+    values = list(ratios)
+    logs = np.log(usable(values))
+    n, dropped = len(logs), len(values) - len(logs)
+    if n == 0:
+        return Effect(np.nan, np.nan, np.nan, 0, np.nan, np.nan, dropped)
+    mean = float(np.mean(logs))
+    if n == 1:
+        return Effect(float(np.exp(mean)), np.nan, np.nan, 1, mean, np.nan, dropped)
+    # A spread below rounding error is no spread.
+    spread = 0.0 if np.ptp(logs) <= 1e-12 * max(1.0, abs(mean)) else float(np.std(logs, ddof=1))
+    error = spread / np.sqrt(n)
+    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    return Effect(
+        float(np.exp(mean)), float(np.exp(mean - reach)), float(np.exp(mean + reach)), n, mean, error, dropped
+    )
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Effect:
+    """Effect of two series of values, paired by position (``ValueError`` if they differ in length)."""
+    pairs = zip(numerator, denominator, strict=True)
+    return ratio_interval(a / b if b else np.nan for a, b in pairs)
+
+
+def mean_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """Arithmetic mean and t-interval of finite values (NaN bounds if fewer than two)."""
+    finite = np.asarray(list(values), dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if len(finite) == 0:
+        return np.nan, np.nan, np.nan
+    mean = float(np.mean(finite))
+    if len(finite) == 1:
+        return mean, np.nan, np.nan
+    reach = float(
+        stats.t.ppf((1 + confidence) / 2, len(finite) - 1) * np.std(finite, ddof=1) / np.sqrt(len(finite))
+    )
+    return mean, mean - reach, mean + reach
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given (NaN counts as 1: nothing was shown)."""
+    p = np.asarray([1.0 if np.isnan(value) else value for value in p_values], dtype=float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    worst = 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = worst
+    return [float(value) for value in adjusted]
+
+
+def largest(ratios: pd.DataFrame) -> tuple[pd.Series, float]:
+    """Find the largest effect over places without the winner's curse.
+
+    Returns a ratio a round, and the place chosen most often. ``ratios`` has a row a round and a column
+    a place (an x). The maximum of noisy means is biased upwards, so each round takes its ratio at the
+    place where the mean over the *other* rounds is largest: what a round contributes never chose the
+    place it is read at. One place needs no choice; one round allows none, and its value is NaN then.
+    """
+    logs = np.log(ratios.where(ratios > 0))
+    logs = logs.dropna(axis="columns", how="all")
+    if logs.shape[1] == 0:
+        return ratios.iloc[:, :0].max(axis="columns"), np.nan
+    if logs.shape[1] == 1:
+        return np.exp(logs.iloc[:, 0]), float(logs.columns[0])
+    chosen = {}
+    places = []
+    for current in logs.index:
+        others = logs.drop(index=current).mean()
+        if others.isna().all():
+            chosen[current] = np.nan
+            continue
+        place = others.idxmax()
+        places.append(place)
+        chosen[current] = float(np.exp(logs.loc[current, place]))
+    series = logs.iloc[:, 0].copy()
+    series[:] = [chosen[index] for index in logs.index]
+    counts = {place: places.count(place) for place in places}
+    return series, float(max(counts, key=counts.__getitem__)) if counts else np.nan
+
+
+# --------------------------------------------------------------------------------------------- A/A
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the lab sees between a design and itself: ratios inside 1/factor … factor are noise."""
+
+    factor: float
+    pairs: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether there were enough ratios to say."""
+        return bool(np.isfinite(self.factor))
+
+
+def aa_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Replies/s of the valid A/A trials: a row a round, a column a replica."""
+    if frame.empty or "kind" not in frame:
+        return frame.iloc[:0]
+    rows = frame[(frame["kind"] == "aa") & frame["valid"].astype(bool)]
+    return rows.pivot_table(index="round", columns="label", values="replies_per_s", aggfunc="last")
+
+
+def aa_ratios(frame: pd.DataFrame) -> np.ndarray:
+    """|log ratio| of every pair of replicas within every round."""
+    table = aa_rows(frame)
+    found = []
+    for a, b in combinations(range(table.shape[1]), 2):
+        found.append(np.abs(np.log(usable((table.iloc[:, a] / table.iloc[:, b]).to_numpy()))))
+    return np.concatenate(found) if found else np.array([])
+
+
+def aa_floor(frame: pd.DataFrame) -> Floor:
+    """Return the 95th percentile of |log ratio| of single A/A trials as a factor (NaN below 20 ratios)."""
+    ratios = aa_ratios(frame)
+    if len(ratios) < FLOOR_PAIRS:
+        return Floor(np.nan, len(ratios))
+    return Floor(float(np.exp(np.quantile(ratios, 0.95))), len(ratios))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How many A/A pairs came out as different at 95 %, of how many that could be compared."""
+
+    pairs: int
+    different: int
+
+    @property
+    def share(self) -> float:
+        """Share that came out as different (NaN without pairs)."""
+        return self.different / self.pairs if self.pairs else np.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Clopper-Pearson interval of the share, as if pairs were independent (they share replicas)."""
+        if not self.pairs:
+            return np.nan, np.nan
+        exact = stats.binomtest(self.different, self.pairs).proportion_ci(0.95, method="exact")
+        return float(exact.low), float(exact.high)
+
+
+def aa_pairs(frame: pd.DataFrame, confidence: float = CONFIDENCE) -> Pairs:
+    """Compare every pair of A/A replicas as designs are compared: n replicas give n(n-1)/2 pairs."""
+    table = aa_rows(frame)
+    pairs = different = 0
+    for a, b in combinations(range(table.shape[1]), 2):
+        effect = ratio_interval((table.iloc[:, a] / table.iloc[:, b]).to_numpy(), confidence)
+        if effect.decided:
+            pairs += 1
+            different += effect.low > 1 or effect.high < 1
+    return Pairs(pairs, int(different))
+
+
+def aa_different(frame: pd.DataFrame) -> tuple[float, int]:
+    """Share of A/A pairs that a 95 % interval calls different, and the number of pairs."""
+    found = aa_pairs(frame)
+    return found.share, found.pairs
+
+
+# --------------------------------------------------------------------------------------------- verdicts
+
+
+@dataclass(frozen=True)
+class Test:
+    """One effect of a claim and what would confirm it.
+
+    kind ``gain``     the ratio is above 1; with ``published`` > 1 also by how much
+    kind ``matches``  the ratio is at least 0.95
+    kind ``equal``    the ratio lies inside ±5 %
+    """
+
+    __test__ = False  # not a test case of pytest
+
+    name: str
+    effect: Effect
+    kind: str = "gain"
+    published: float | None = None
+
+    def hypotheses(self) -> dict[str, float]:
+        """p-values of the null hypotheses that must be refused before a verdict word may be said."""
+        effect = self.effect
+        if self.kind == "matches":
+            return {"differs": effect.p_unlike(MATCHES)}
+        p = {"differs": effect.p_unlike(), "within": effect.p_within(NEGLIGIBLE)}
+        if self.kind == "gain" and self.published is not None:
+            p["smaller"] = effect.p_below(self.published)
+        return p
+
+    def verdict(self, p: dict[str, float], floor: Floor) -> str:
+        """Verdict by adjusted p-values; a gain inside the detection floor of the lab is undecided."""
+        level = 1 - CONFIDENCE
+        differs, within = p["differs"] < level, p.get("within", 1.0) < level
+        if not self.effect.decided:
+            return "undecided"
+        if self.kind == "matches":
+            return ("reproduced" if self.effect.value > MATCHES else "reversed") if differs else "undecided"
+        if self.kind == "equal":
+            if within:
+                return "reproduced"
+            return "shrunk" if differs and self.effect.value < 1 / NEGLIGIBLE else "undecided"
+        if within:
+            return "vanished"
+        if not differs or (floor.measured and abs(self.effect.mean) <= np.log(floor.factor)):
+            return "undecided"
+        if self.effect.value < 1:
+            return "reversed"
+        return "shrunk" if p.get("smaller", 1.0) < level else "reproduced"
+
+
+#: A chain of effects is worth its weakest link.
+WEAKEST_FIRST = ("reversed", "vanished", "undecided", "shrunk", "reproduced")
+
+
+def decide(tests: Sequence[Sequence[Test]], floor: Floor) -> list[list[str]]:
+    """Verdicts of groups of tests (a group a claim and charge mode), one Holm correction over all."""
+    flat = [
+        (g, t, name, p)
+        for g, group in enumerate(tests)
+        for t, test in enumerate(group)
+        for name, p in test.hypotheses().items()
+    ]
+    adjusted: dict[tuple[int, int], dict[str, float]] = {}
+    for (g, t, name, _), p in zip(flat, holm([entry[3] for entry in flat]), strict=True):
+        adjusted.setdefault((g, t), {})[name] = p
+    return [
+        [test.verdict(adjusted[(g, t)], floor) for t, test in enumerate(group)]
+        for g, group in enumerate(tests)
+    ]
+
+
+def combined(verdicts: dict[str, str]) -> str:
+    """One word for verdicts by charge mode; ``receiver``, the default and 2004's situation, leads.
+
+    Only verdicts that were reached can disagree: a mode in which the trials cannot tell takes nothing away.
+    """
+    reached = {
+        mode: word for mode, word in verdicts.items() if word not in ("undecided", "not testable here")
+    }
+    if len(set(reached.values())) > 1:
+        return "depends on who pays"
+    if "receiver" in verdicts and verdicts["receiver"] != "not testable here":
+        return verdicts["receiver"]
+    return next(iter(reached.values()), next(iter(verdicts.values()), "not testable here"))

@@ -1,0 +1,324 @@
+"""Every number that the README or a chapter promises, measured on the reader's machine as an interleaved ratio.
+
+A benchmark is a function returning a :class:`Measured`; its bound stands beside it in ``BENCHMARKS``. Long ones run only
+when named and otherwise report their last recorded run (``data/reference/bench.json``) with its date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
+
+from retrospective import paths
+from retrospective.analysis import statistics
+from retrospective.experiments import accept, machine
+from retrospective.lab.kill_check import kill_and_resume
+from retrospective.lab.rivals import Rival, run_rival
+from retrospective.lab.trial import Trial, run_trial
+
+RECORDED = paths.REFERENCE / "bench.json"
+ROUNDS = 7
+CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with its interval; NaN and a note if it could not be measured here."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is measured, how, and the bound it must keep: ``at_most`` and/or ``at_least``."""
+
+    id: str
+    measures: str
+    run: Callable[[], Measured]
+    at_most: float | None = None
+    at_least: float | None = None
+    long: bool = False
+
+    @property
+    def bound_text(self) -> str:
+        """The bound as people write it."""
+        parts = [
+            f"≥ {text(self.at_least)}" if self.at_least is not None else "",
+            f"≤ {text(self.at_most)}" if self.at_most is not None else "",
+        ]
+        return " and ".join(filter(None, parts))
+
+    def holds(self, value: float) -> bool | None:
+        """Whether a value keeps the bound; ``None`` if there is no value."""
+        if math.isnan(value):
+            return None
+        return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+
+
+def text(value: float | None) -> str:
+    """Three significant digits, thousands separated."""
+    if value is None or math.isnan(value):
+        return "—"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+# ------------------------------------------------------------------------------------------- trials, interleaved
+
+
+def interleaved(trials: dict[str, Trial], column: str, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Run trials in turn, ``rounds`` times; a list of ``column`` a name, NaN where a trial was not valid."""
+    values: dict[str, list[float]] = {name: [] for name in trials}
+    with tqdm(total=rounds * len(trials), unit="trial", leave=False) as bar:
+        for number in range(rounds):
+            for name, trial in trials.items():
+                bar.set_description(name)
+                row = run_trial(trial, round=number)
+                if not row["valid"]:
+                    row = run_trial(trial, round=number)
+                values[name].append(float(row[column]) if row["valid"] and row[column] is not None else math.nan)
+                bar.update()
+    return values
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float], note: str = "") -> Measured:
+    """Paired ratio with its 95 % t-interval of log-ratios; NaN if fewer than two rounds have both."""
+    effect = statistics.ratio_interval(a / b for a, b in zip(numerator, denominator, strict=True))
+    if not effect.decided:
+        return Measured(math.nan, note=f"only {effect.n} of {len(numerator)} rounds valid. {note}".strip())
+    return Measured(effect.value, effect.low, effect.high, note)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the values that are there."""
+    there = [v for v in values if not math.isnan(v)]
+    return sum(there) / len(there) if there else math.nan
+
+
+_peer_cpu: dict[str, list[float]] = {}
+
+
+def peer_cpu() -> dict[str, list[float]]:
+    """CPU µs a reply of floor, epoll, select, nginx (four ways) and lighttpd, measured once for both benchmarks."""
+    if not _peer_cpu:
+        profile = replace(accept.PROFILES["quick"], duration_s=1.0)
+        _peer_cpu.update(
+            interleaved({t.label: t for t in accept.peer_trials(profile)}, "server_cpu_us_per_reply")
+        )
+    return _peer_cpu
+
+
+def cpu_epoll_floor() -> Measured:
+    """epoll over floor."""
+    return ratio(peer_cpu()["epoll"], peer_cpu()["floor"])
+
+
+def cpu_epoll_nginx() -> Measured:
+    """Epoll over the cheapest of the nginx configurations."""
+    nginx = {label: values for label, values in peer_cpu().items() if label.startswith("nginx")}
+    if not nginx:
+        return Measured(math.nan, note="nginx is not on PATH; as root: make system")
+    best = min(nginx, key=lambda label: mean(nginx[label]))
+    return ratio(peer_cpu()["epoll"], nginx[best], f"cheapest of {len(nginx)}: {best}")
+
+
+# ------------------------------------------------------------------------------------------- beside other clients
+
+
+def _closed_beside_wrk() -> tuple[list[Rival], list[Rival]]:
+    return _alternate("wrk", connections=CONNECTIONS)
+
+
+def _alternate(rival: str, **how: Any) -> tuple[list[Rival], list[Rival]]:
+    """Ours and a rival client in turn against one design, each in a fresh lab: (ours, theirs), one entry a round."""
+    ours, theirs = [], []
+    for number in tqdm(range(ROUNDS), desc=f"load beside {rival}", unit="round", leave=False):
+        for client in ("load", rival) if number % 2 == 0 else (rival, "load"):
+            (ours if client == "load" else theirs).append(run_rival(client, design="epoll", duration_s=1.0, **how))
+    return ours, theirs
+
+
+_wrk: list[tuple[list[Rival], list[Rival]]] = []
+
+
+def _wrk_runs() -> tuple[list[Rival], list[Rival]]:
+    if not _wrk:
+        _wrk.append(_closed_beside_wrk())
+    return _wrk[0]
+
+
+def closed_wrk_rate() -> Measured:
+    """Replies/s of load over wrk's."""
+    ours, theirs = _wrk_runs()
+    return ratio([r.replies_per_s for r in ours], [r.replies_per_s for r in theirs])
+
+
+def closed_wrk_median() -> Measured:
+    """Difference of medians over what is allowed, max(5 %, 10 µs): at most 1."""
+    ours, theirs = _wrk_runs()
+    shares = [abs(a.p50_us - b.p50_us) / max(0.05 * b.p50_us, 10.0) for a, b in zip(ours, theirs, strict=True)]
+    note = f"medians {mean([r.p50_us for r in ours]):.0f} and {mean([r.p50_us for r in theirs]):.0f} µs"
+    return Measured(sorted(shares)[len(shares) // 2], min(shares), max(shares), note)
+
+
+def open_httperf_rate() -> Measured:
+    """Replies/s of load over httperf's, both offering half of the server's peak in open loop."""
+    profile = replace(accept.PROFILES["quick"], duration_s=0.5)
+    series = accept.Series("one-packet", "epoll", "receiver", (0.5,))
+    peak = accept.find_peak(profile, series, lambda trial: run_trial(trial, round=0))
+    rate = round(peak / 2, -2)
+    ours, theirs = _alternate("httperf", rate=rate)
+    return ratio([r.replies_per_s for r in ours], [r.replies_per_s for r in theirs], f"offered {rate:,.0f}/s")
+
+
+def _ceiling(experiment_label: str, column: str) -> Measured:
+    trial = next(t for t in machine.plan(machine.PROFILES["paper"]).trials if t.label == experiment_label)
+    trial = replace(trial, load={**trial.load, "duration-s": 1.0})
+    row = run_trial(trial, round=0)
+    note = "" if row["valid"] else f"not valid: {row['reason']}"
+    note += f" opened {text(row['opened_per_s'])}/s, client CPU {text(row['client_cpu_share'])}"
+    return Measured(float(row[column]) if row["valid"] else math.nan, note=note.strip())
+
+
+def opens_kernel() -> Measured:
+    """Connections/s the kernel-socket client opens from one CPU."""
+    rates = machine.PROFILES["paper"].kernel_rates
+    runs = [_ceiling(f"kernel sockets, {rate:.0f}/s", "opened_per_s") for rate in rates]
+    return max(runs, key=lambda m: -1.0 if math.isnan(m.value) else m.value)
+
+
+def opens_raw() -> Measured:
+    """Connections/s the raw client begins, on schedule, from one CPU."""
+    rates = machine.PROFILES["paper"].raw_rates
+    runs = [_ceiling(f"raw, {rate:.0f}/s", "attempted_per_s") for rate in rates]
+    return max(runs, key=lambda m: -1.0 if math.isnan(m.value) else m.value)
+
+
+def idle_10000() -> Measured:
+    """Idle connections that epoll still holds after a second of load beside them."""
+    from retrospective.lab.rivals import hold_idle  # noqa: PLC0415 (only here)
+
+    held = hold_idle(design="epoll", idle=10_000, duration_s=1.0)
+    return Measured(held.open_after, note=f"beside {text(held.replies_per_s)} replies/s, {held.failed} failures")
+
+
+# ------------------------------------------------------------------------------------------- long ones
+
+
+def aa_pairs() -> Measured:
+    """Share of A/A pairs that a 95 % interval calls different, of 210 (21 replicas)."""
+    frame = machine.run(replace(machine.PROFILES["paper"], kernel_rates=(), raw_rates=()))
+    pairs = statistics.aa_pairs(frame)
+    return Measured(pairs.share, *pairs.interval, note=f"{pairs.different} of {pairs.pairs} pairs")
+
+
+def sigkill_sweep() -> Measured:
+    """Leftovers, keys lost and trials repeated beyond one, over 50 kills of a sweep."""
+    found = kill_and_resume(moments=50, seed=2004)
+    bad = len(found["leftovers"]) + max(0, found["repeated_max"] - 1) + (0 if found["same_keys"] else 1)
+    return Measured(bad, note=f"{found['moments']} kills, at most {found['repeated_max']} trial repeated")
+
+
+def _minutes(verb: str) -> Callable[[], Measured]:
+    def timed() -> Measured:
+        begin = time.monotonic()
+        code = subprocess.run([sys.executable, "-m", "retrospective", verb], cwd=paths.ROOT, stdout=sys.stderr).returncode
+        if code:
+            return Measured(math.nan, note=f"`{verb}` ended with {code}")
+        return Measured((time.monotonic() - begin) / 60)
+
+    return timed
+
+
+BENCHMARKS = {
+    benchmark.id: benchmark
+    for benchmark in (
+        Benchmark("cpu-epoll-floor", "CPU a reply, 1 KiB, 64 persistent connections: epoll over floor", cpu_epoll_floor, 1.15),
+        Benchmark("cpu-epoll-nginx", "the same: epoll over the cheapest nginx", cpu_epoll_nginx, 0.6),
+        Benchmark("closed-wrk-rate", "replies/s, 16 connections in closed loop: load over wrk", closed_wrk_rate, 1.05, 0.95),
+        Benchmark("closed-wrk-median", "|difference of medians| over max(5 %, 10 µs), same runs", closed_wrk_median, 1.0),
+        Benchmark("open-httperf-rate", "replies/s, open loop at half the peak: load over httperf", open_httperf_rate, 1.02, 0.98),
+        Benchmark("opens-kernel", "connections/s opened by the kernel-socket client on one CPU", opens_kernel, at_least=20_000),
+        Benchmark("opens-raw", "connections/s begun by the raw client on one CPU", opens_raw, at_least=60_000),
+        Benchmark("idle-10000", "idle connections epoll holds while load goes on", idle_10000, at_least=10_000),
+        Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
+        Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
+        Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),
+        Benchmark("quick-minutes", "minutes of `make` after installation", _minutes("quick"), 5, long=True),
+        Benchmark("test-minutes", "minutes of `make test`", _minutes("test"), 15, long=True),
+    )
+}
+
+
+def run(ids: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Run benchmarks (all but the long ones if none is named), one result a benchmark.
+
+    Keys: id, measures, value, low, high, bound, holds (true, false, or null if not measured here), note.
+    Raises ``ValueError`` for an unknown id.
+    """
+    unknown = [i for i in ids if i not in BENCHMARKS]
+    if unknown:
+        raise ValueError(f"no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
+    return [_result(b, named=bool(ids)) for b in _progress([BENCHMARKS[i] for i in ids] or list(BENCHMARKS.values()))]
+
+
+def _progress(benchmarks: Sequence[Benchmark]) -> Iterator[Benchmark]:
+    with tqdm(total=len(benchmarks), unit="benchmark") as bar:
+        for benchmark in benchmarks:
+            bar.set_description(benchmark.id)
+            yield benchmark
+            bar.update()
+
+
+def _result(benchmark: Benchmark, *, named: bool) -> dict[str, Any]:
+    head = {"id": benchmark.id, "measures": benchmark.measures}
+    if benchmark.long and not named:
+        recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+        if benchmark.id in recorded:
+            last = recorded[benchmark.id]
+            measured = Measured(*(math.nan if last[k] is None else last[k] for k in ("value", "low", "high")))
+            note = f"recorded {last['date']}; {last['note']}".rstrip("; ")
+        else:
+            measured, note = Measured(math.nan), f"long; runs when named: bench {benchmark.id}"
+    else:
+        measured = benchmark.run()
+        note = measured.note
+        if benchmark.long and not math.isnan(measured.value):
+            _record(benchmark.id, measured)
+    return head | {
+        "value": _number(measured.value),
+        "low": _number(measured.low),
+        "high": _number(measured.high),
+        "bound": benchmark.bound_text,
+        "holds": benchmark.holds(measured.value),
+        "note": note,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _record(name: str, measured: Measured) -> None:
+    from retrospective.experiments.runner import write_json  # noqa: PLC0415
+
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    recorded[name] = {
+        "date": datetime.date.today().isoformat(),
+        "value": _number(measured.value),
+        "low": _number(measured.low),
+        "high": _number(measured.high),
+        "note": measured.note,
+    }
+    write_json(RECORDED, recorded)

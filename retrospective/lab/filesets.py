@@ -1,0 +1,114 @@
+"""The files that are served: the paper's two workloads, the same bytes wherever and whenever they are made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+#: SPECweb99's static mix: share of requests over the four size classes, and the class's smallest file, bytes.
+CLASS_SHARES = (0.35, 0.50, 0.14, 0.01)
+CLASS_STEP_BYTES = (102.4, 1024.0, 10240.0, 102400.0)
+FILES_A_CLASS = 9
+#: Within a class SPECweb99 draws by Zipf too, the middle file most often: rank of the file of 1, 2, … 9 steps.
+RANK_IN_CLASS = (9, 6, 4, 2, 1, 3, 5, 7, 8)
+#: The one-packet workload: headers and body fit one segment of a 1,500-byte MTU.
+ONE_PACKET_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a set: its path in a URL, size, CRC-32 of its bytes, and share of the requests."""
+
+    path: str
+    bytes: int
+    crc32: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Fileset:
+    """Files under ``root``, and the manifest from which the generators draw and verify."""
+
+    name: str
+    root: Path
+    manifest: Path
+    files: tuple[File, ...]
+
+    def file(self, path: str) -> File:
+        """The file of a URL path."""
+        return next(file for file in self.files if file.path == path)
+
+    def on_disk(self, file: File) -> Path:
+        """Where a file lies."""
+        return self.root / file.path.lstrip("/")
+
+
+def one_packet(directory: Path) -> Fileset:
+    """One file of 1 KiB, ``/1k.bin``."""
+    return _made(directory, "one-packet", lambda: [("/1k.bin", ONE_PACKET_BYTES, 1.0)])
+
+
+def canned(directory: Path, size: int = ONE_PACKET_BYTES) -> Fileset:
+    """What the design *floor* answers to whatever it is asked: ``size`` times the letter x, as ``/1k.bin``."""
+    return _made(directory, f"canned-{size}", lambda: [("/1k.bin", size, 1.0)], lambda _, size: b"x" * size)
+
+
+def specweb99_like(directory: Path, directories: int = 4) -> Fileset:
+    """SPECweb99's static files: 36 a directory in four size classes, about 5 MB; Zipf (α = 1) over directories."""
+    return _made(directory, f"specweb99-like-{directories}", lambda: _specweb99(directories))
+
+
+#: Workload of a trial -> its files.
+WORKLOADS: dict[str, Callable[[Path], Fileset]] = {"one-packet": one_packet, "specweb99-like": specweb99_like}
+
+
+def _specweb99(directories: int) -> Iterable[tuple[str, int, float]]:
+    in_class = [1 / rank for rank in RANK_IN_CLASS]
+    over_directories = [1 / rank for rank in range(1, directories + 1)]
+    for d, directory_weight in enumerate(over_directories):
+        for c, (share, step) in enumerate(zip(CLASS_SHARES, CLASS_STEP_BYTES, strict=True)):
+            for f in range(FILES_A_CLASS):
+                weight = directory_weight / sum(over_directories) * share * in_class[f] / sum(in_class)
+                yield f"/dir{d:05d}/class{c}_{f + 1}", int(step * (f + 1)), weight
+
+
+def _content(path: str, size: int) -> bytes:
+    """Bytes that only path and size determine, and that differ between any two files."""
+    return hashlib.shake_128(f"{path} {size}".encode()).digest(size)
+
+
+def _made(
+    directory: Path,
+    name: str,
+    entries: Callable[[], Iterable[tuple[str, int, float]]],
+    content_of: Callable[[str, int], bytes] = _content,
+) -> Fileset:
+    """The set as it lies below ``directory``, made there first if it is not; two processes may do so at once."""
+    home = directory.absolute() / name
+    if not home.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=directory))
+        lines = []
+        for path, size, weight in entries():
+            target = fresh / "root" / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = content_of(path, size)
+            target.write_bytes(content)
+            lines.append(f"{path}\t{size}\t{zlib.crc32(content):08x}\t{weight:.12g}\n")
+        (fresh / "manifest.tsv").write_text("".join(lines))
+        fresh.chmod(0o755)
+        try:
+            os.rename(fresh, home)
+        except OSError:  # the other process was first
+            shutil.rmtree(fresh)
+    files = []
+    for line in (home / "manifest.tsv").read_text().splitlines():
+        path, size, crc, weight = line.split("\t")
+        files.append(File(path, int(size), int(crc, 16), float(weight)))
+    return Fileset(name, home / "root", home / "manifest.tsv", tuple(files))

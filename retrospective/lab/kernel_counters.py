@@ -1,0 +1,228 @@
+"""What the kernel counts: per network namespace, per CPU, per process. Taken raw and fast, decoded after the trial."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrospective.lab.hosts import Hosts, Process
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+
+def named_pairs(text: str) -> dict[str, int]:
+    """Decode /proc/net/netstat and /proc/net/snmp: a line of names, a line of values, a protocol each."""
+    values: dict[str, int] = {}
+    lines = text.splitlines()
+    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
+        values.update(zip(names.split()[1:], map(int, numbers.split()[1:]), strict=False))
+    return values
+
+
+def softnet(text: str) -> dict[int, tuple[int, int]]:
+    """Decode /proc/net/softnet_stat: CPU -> packets (processed, dropped for a full backlog). Host-wide, not per network.
+
+    The CPU is the 13th column (net/core/net-procfs.c); rows of CPUs that are offline are left out, so it is needed.
+    """
+    rows = {}
+    for number, line in enumerate(text.splitlines()):
+        columns = [int(column, 16) for column in line.split()]
+        rows[columns[12] if len(columns) > 12 else number] = columns[0], columns[1]
+    return rows
+
+
+def cpu_times(text: str) -> dict[int, dict[str, float]]:
+    """Decode /proc/stat: CPU -> seconds by kind. The clock ticks at USER_HZ, so a share is good to a few ticks."""
+    rows = {}
+    for line in text.splitlines():
+        head, *columns = line.split()
+        if head.startswith("cpu") and head != "cpu":
+            rows[int(head[3:])] = {
+                name: int(value) / _TICKS_PER_S for name, value in zip(_STAT_FIELDS, columns, strict=False)
+            }
+    return rows
+
+
+def sectors_read(text: str) -> int:
+    """Bytes that whole devices have read, from /proc/diskstats (sectors of 512 bytes, partitions left out)."""
+    total = 0
+    for line in text.splitlines():
+        _, _, name, _, _, sectors, *_ = line.split()
+        if Path("/sys/block", name).exists():
+            total += int(sectors) * 512
+    return total
+
+
+_KSOFTIRQD: dict[int, int | None] = {}
+
+
+@dataclass
+class Reading:
+    """Everything at one moment. Differences of two readings make a trial's rates."""
+
+    at_s: float
+    server_cpu_s: float
+    server_delay_s: float | None  # time the server was runnable but not running
+    ksoftirqd_s: (
+        float | None
+    )  # CPU time of the server CPU's softirq thread, of which the server's delay is a consequence
+    counters: bytes
+    netstat: bytes
+    softnet: bytes
+    stat: bytes
+    server_io: bytes
+
+
+class Gauge:
+    """Takes readings of one server; all files are open beforehand, so that a reading costs a few hundred µs."""
+
+    def __init__(self, lab: Hosts, server: Process, counters: Callable[[], bytes] | None) -> None:
+        self._server = server
+        self._counters = counters
+        self._netstat = lab.file("server", "/proc/net/netstat")
+        with contextlib.ExitStack() as stack:
+            self._softnet = stack.enter_context(_opened("/proc/net/softnet_stat"))
+            self._stat = stack.enter_context(_opened("/proc/stat"))
+            self._schedstat = stack.enter_context(_opened(f"/proc/{server.pid}/schedstat"))
+            self._io = stack.enter_context(_opened(f"/proc/{server.pid}/io"))
+            thread = _ksoftirqd(lab.server_cpu)
+            self._ksoftirqd = stack.enter_context(_opened(f"/proc/{thread}/schedstat" if thread else None))
+            self._close = stack.pop_all().close
+
+    def __enter__(self) -> Gauge:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def read(self) -> Reading:
+        """Take one reading; ``ProcessLookupError`` if the server is gone."""
+        try:
+            server_cpu_s = self._server.cpu_s()
+        except OSError as error:
+            raise ProcessLookupError("the server is gone") from error
+        server = _content(self._schedstat).split()
+        softirq = _content(self._ksoftirqd).split()
+        return Reading(
+            at_s=time.monotonic(),
+            server_cpu_s=server_cpu_s,
+            server_delay_s=int(server[1]) / 1e9 if len(server) > 1 else None,
+            ksoftirqd_s=int(softirq[0]) / 1e9 if softirq else None,
+            counters=self._counters() if self._counters else b"",
+            netstat=_content(self._netstat),
+            softnet=_content(self._softnet),
+            stat=_content(self._stat),
+            server_io=_content(self._io),
+        )
+
+
+def differences(begin: Reading, end: Reading, server_cpu: int, client_cpu: int) -> dict[str, Any]:
+    """What happened between two readings, as columns of a trial's row (shares of the elapsed time, rates a second)."""
+    elapsed = end.at_s - begin.at_s
+    net = {
+        name: value - named_pairs(begin.netstat.decode()).get(name, 0)
+        for name, value in named_pairs(end.netstat.decode()).items()
+    }
+    dropped = sum(row[1] for row in softnet(end.softnet.decode()).values()) - sum(
+        row[1] for row in softnet(begin.softnet.decode()).values()
+    )
+    cpus_begin, cpus_end = cpu_times(begin.stat.decode()), cpu_times(end.stat.decode())
+
+    def share(cpu: int, kind: str) -> float | None:
+        if cpu not in cpus_end or cpu not in cpus_begin:
+            return None
+        return min(1.0, (cpus_end[cpu][kind] - cpus_begin[cpu][kind]) / elapsed)
+
+    steal = [s for s in (share(server_cpu, "steal"), share(client_cpu, "steal")) if s is not None]
+    delay = None
+    if end.server_delay_s is not None and begin.server_delay_s is not None:
+        delay = (end.server_delay_s - begin.server_delay_s) / elapsed
+    softirq_thread = 0.0
+    if end.ksoftirqd_s is not None and begin.ksoftirqd_s is not None:
+        softirq_thread = (end.ksoftirqd_s - begin.ksoftirqd_s) / elapsed
+    read_begin, read_end = _read_bytes(begin.server_io), _read_bytes(end.server_io)
+    return {
+        "elapsed_s": elapsed,
+        "server_cpu_share": (end.server_cpu_s - begin.server_cpu_s) / elapsed,
+        "server_run_delay_share": delay,
+        "server_foreign_delay_share": None if delay is None else max(0.0, delay - softirq_thread),
+        "cpu0_softirq_share": share(server_cpu, "softirq"),
+        "cpu1_softirq_share": share(client_cpu, "softirq"),
+        "steal_share": max(steal, default=None),
+        "drop_overflow_per_s": net["ListenOverflows"] / elapsed,
+        "drop_listen_per_s": net["ListenDrops"] / elapsed,
+        "drop_syn_per_s": net.get("TCPReqQFullDrop", 0) / elapsed,
+        "drop_softnet_per_s": dropped / elapsed,
+        "queue_drops_per_s": net["ListenDrops"] / elapsed,
+        "device_read_bytes": None if read_begin is None or read_end is None else read_end - read_begin,
+    }
+
+
+def sockets_and_files(pid: int) -> tuple[int, int] | None:
+    """Count a process's open sockets and regular files; ``None`` if it is gone or not ours to look at."""
+    sockets = files = 0
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                try:
+                    target = os.readlink(entry.path)
+                except FileNotFoundError:  # closed in between
+                    continue
+                sockets += target.startswith("socket:")
+                files += target.startswith("/") and not target.startswith(("/dev/", "/memfd:"))
+    except OSError:
+        return None
+    return sockets, files
+
+
+def established(tcp_table: str) -> int:
+    """Count connections in /proc/net/tcp that are established and belong to a process (state 01, an inode)."""
+    rows = (line.split() for line in tcp_table.splitlines()[1:])
+    return sum(row[3] == "01" and row[9] != "0" for row in rows)
+
+
+def _read_bytes(io: bytes) -> int | None:
+    for line in io.decode().splitlines():
+        if line.startswith("read_bytes:"):
+            return int(line.split()[1])
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: str | None) -> Iterator[int | None]:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path else None
+    except OSError:
+        file = None
+    try:
+        yield file
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _content(file: int | None) -> bytes:
+    if file is None:
+        return b""
+    try:
+        return os.pread(file, 1 << 20, 0)
+    except OSError:
+        return b""
+
+
+def _ksoftirqd(cpu: int) -> int | None:
+    """Process id of a CPU's softirq thread; ``None`` where a container hides kernel threads."""
+    if cpu not in _KSOFTIRQD:
+        _KSOFTIRQD[cpu] = None
+        for comm in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                if comm.read_text().strip() == f"ksoftirqd/{cpu}":
+                    _KSOFTIRQD[cpu] = int(comm.parent.name)
+                    break
+    return _KSOFTIRQD[cpu]

@@ -1,0 +1,52 @@
+"""What of a file lies in memory: asked, brought in, thrown out."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+
+
+def resident_share(path: Path) -> float:
+    """Share of a file's pages in the page cache (mincore(2): truthful for files that are one's own)."""
+    size = path.stat().st_size
+    if size == 0:
+        return 1.0
+    pages = -(-size // mmap.PAGESIZE)
+    vector = ctypes.create_string_buffer(pages)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as mapped:
+        # A private, writable mapping only because ctypes wants one to tell its address; nothing touches it.
+        anchor = ctypes.c_char.from_buffer(mapped)
+        failed = _LIBC.mincore(ctypes.addressof(anchor), size, vector)
+        del anchor
+    if failed:
+        raise OSError(ctypes.get_errno(), f"mincore of {path.name}")
+    return sum(byte & 1 for byte in vector.raw) / pages
+
+
+def cold(paths: Iterable[Path]) -> list[Path]:
+    """Those files of which a page is not in memory."""
+    return [path for path in paths if resident_share(path) < 1.0]
+
+
+def warm(paths: Iterable[Path]) -> None:
+    """Read files, so that their pages are in memory."""
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+
+
+def evict(path: Path) -> None:
+    """Throw a file's pages out of memory, as a background reclaimer might (posix_fadvise(2))."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)  # only clean pages can go
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)

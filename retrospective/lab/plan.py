@@ -1,0 +1,55 @@
+"""What is to be measured, and in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrospective.lab.trial import Trial
+
+#: Points on a curve: more of them only thin out the repetitions that intervals are made of.
+MOST_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Trials, each to be run once a round.
+
+    Effects are paired within rounds, so a round is short and holds every trial: what drifts over minutes
+    (temperature, neighbours on the host) hits both sides of a ratio alike. The order within a round is
+    shuffled, so that no trial always follows the same other one.
+    """
+
+    trials: Sequence[Trial]
+    rounds: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"a plan has at least one round, not {self.rounds}")
+
+    def round(self, number: int) -> list[Trial]:
+        """One round's trials in their order, which depends on seed and number alone."""
+        order = list(self.trials)
+        random.Random(f"{self.seed} {number}").shuffle(order)
+        return order
+
+    def ordered(self) -> Iterator[tuple[int, Trial]]:
+        """Every (round, trial), one round after the other."""
+        return ((number, trial) for number in range(self.rounds) for trial in self.round(number))
+
+
+def place_by_ratio(peak: float, ratios: Sequence[float]) -> tuple[float, ...]:
+    """Offered rates at ``ratios`` to a server's own peak, in the peak's unit and the ratios' order.
+
+    What carries over between machines is the ratio, so three significant digits do (at most 0.5 % off), and
+    can be read aloud. Rounding keeps the ratios' order.
+    """
+    if not peak > 0:
+        raise ValueError(f"no target can be placed by a peak of {peak}")
+    if len(ratios) > MOST_POINTS or not all(ratio > 0 for ratio in ratios):
+        raise ValueError(f"a series has at most {MOST_POINTS} ratios, all above zero, not {list(ratios)}")
+    return tuple(float(f"{peak * ratio:.3g}") for ratio in ratios)

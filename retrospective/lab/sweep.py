@@ -1,0 +1,127 @@
+"""From a plan to rows: run what the journal lacks, and go on where an interrupted sweep stopped."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+import servers
+from retrospective.lab.journal import Journal
+from retrospective.lab.peers import PEERS
+from retrospective.lab.plan import Plan
+from retrospective.lab.provenance import machine_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retrospective.lab.trial import Trial
+
+Row = dict[str, Any]
+#: Runs one trial, ``run(trial, round=…, attempt=…)``, and returns its row whatever became of it.
+Run = Callable[..., Row]
+
+#: What disturbed a trial is often gone a minute later; what fails twice is the trial's own doing.
+ATTEMPTS = 2
+#: Without a calibration there is no plan, so it is worth more patience.
+CALIBRATION_ATTEMPTS = 3
+
+
+@dataclass
+class Summary:
+    """What a sweep did: attempts run, trials found in the journal, trials whose last row is not valid."""
+
+    ran: int = 0
+    skipped: int = 0
+    failed: int = 0
+    invalid: int = 0
+
+
+def keys() -> Callable[[Trial, int], str]:
+    """Return what names a trial of a round on this machine, kernel and binary; each binary is hashed once."""
+
+    @functools.cache
+    def binary_hash(design: str) -> str:
+        return servers.binary_hash(PEERS[design].path() if design in PEERS else servers.binary(design))
+
+    machine, kernel = machine_id(), os.uname().release
+    return lambda trial, number: trial.key(binary_hash(trial.design), machine, kernel, number)
+
+
+def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> Summary:
+    """Run every trial of ``plan`` that ``journal`` lacks, round by round, each row stored as it is made.
+
+    A trial without a valid row is tried once more at the end of its round; both rows stay. What ``run``
+    raises, and an interrupt, pass through: the journal is whole at any moment, and the same call goes on.
+    """
+    key = keys()
+    rounds = [{key(trial, number): trial for trial in plan.round(number)} for number in range(plan.rounds)]
+    if len(rounds[0]) < len(plan.trials):
+        raise ValueError("two trials of the plan are the same: tell them apart by their labels")
+    attempts = Counter(row["key"] for row in journal.rows)
+    missing = sum(not attempts[k] for trials in rounds for k in trials)
+    summary = Summary(skipped=len(plan.trials) * plan.rounds - missing)
+
+    with tqdm(total=missing, unit="trial", smoothing=0, disable=not (progress and missing)) as bar:
+        for number, trials in enumerate(rounds):
+            for last_attempt in range(1, ATTEMPTS + 1):
+                for k, trial in trials.items():
+                    if attempts[k] >= last_attempt or _valid(journal.get(k)):
+                        continue
+                    bar.total = max(bar.total, bar.n + 1)  # second attempts were not foreseen
+                    bar.set_description(f"round {number + 1}/{plan.rounds}, {trial.label}")
+                    attempts[k] += 1
+                    _record(journal, run, trial, {"key": k, "round": number, "attempt": attempts[k]})
+                    summary.ran += 1
+                    bar.update()
+
+    status = Counter(journal.get(k)["status"] for trials in rounds for k in trials)
+    summary.failed, summary.invalid = status["failed"], status["invalid"]
+    return summary
+
+
+def calibrated(journal: Journal, trial: Trial, run: Run) -> Row:
+    """Return a valid row of a trial that a plan depends on: the journal's, or one measured and stored now.
+
+    Raises ``RuntimeError`` if no attempt of this call comes out valid.
+    """
+    key = keys()(trial, 0)
+    row = journal.get(key)
+    before = sum(r["key"] == key for r in journal.rows)
+    for attempt in range(before + 1, before + 1 + CALIBRATION_ATTEMPTS):
+        if _valid(row):
+            return row
+        row = _record(journal, run, trial, {"key": key, "round": 0, "attempt": attempt})
+    if _valid(row):
+        return row
+    raise RuntimeError(
+        f"cannot find the peak of {trial.label} ({trial.workload}, {trial.charge} pays): none of "
+        f"{CALIBRATION_ATTEMPTS} trials was valid, the last was {row['status']}: {row['reason']}. "
+        "Let nothing else run on this machine and run the same command again"
+    )
+
+
+def complete_rounds(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return the last row of each trial of ``plan``, of the rounds in which every trial has one.
+
+    Keys hold machine, kernel and binary: rows of another machine, or of a server since changed, stay out.
+    """
+    key = keys()
+    rounds = {key(trial, number): number for number, trial in plan.ordered()}
+    rows = frame[frame["key"].isin(list(rounds))].drop_duplicates("key", keep="last")
+    number = rows["key"].map(rounds)
+    whole = number.map(number.value_counts()) == len(plan.trials)
+    return rows[whole].reset_index(drop=True)
+
+
+def _valid(row: Row | None) -> bool:
+    return row is not None and bool(row["valid"])
+
+
+def _record(journal: Journal, run: Run, trial: Trial, name: Row) -> Row:
+    return journal.append(run(trial, round=name["round"], attempt=name["attempt"]) | name)

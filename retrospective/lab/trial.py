@@ -1,0 +1,237 @@
+"""A trial: one run of one server at one point, and whether it counts.
+
+It counts (``valid``) only if the generator kept its schedule, every checked body was right, the files lay in memory
+before and after, the wire was steered as promised, nothing else competed for the server's CPU, and the server was alive
+and whole at the end. Otherwise it is a row too, with its reason and the last lines of what the programs said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import servers
+from retrospective import paths
+from retrospective.lab import filesets, peers
+from retrospective.lab.hosts import Hosts, Lab, LabError, LabUnavailable, LoopbackLab, Process
+from retrospective.lab.provenance import CPU_MAP, machine_id
+from retrospective.lab.session import Rejected, Session
+
+Row = dict[str, Any]
+
+SCHEMA = 1
+
+#: A row: first what was asked for, then what became of it, then what was measured (units in the names).
+ROW_COLUMNS = (
+    *(
+        "key",
+        "schema",
+        "chapter",
+        "experiment",
+        "kind",
+        "profile",
+        "design",
+        "label",
+        "accept_limit",
+        "backlog",
+    ),
+    *("work_us", "workload", "load_mode", "charge", "target_per_s", "x_ratio", "clients", "round", "attempt"),
+    *("machine", "kernel", "binary", "started_at", "duration_s", "options", "load"),
+    *("valid", "status", "reason", "log"),
+    *(
+        "replies_per_s",
+        "attempted_per_s",
+        "opened_per_s",
+        "completed_per_s",
+        "timed_out_per_s",
+        "refused_per_s",
+    ),
+    *("reset_per_s", "achieved_ratio", "lag_p99_us", "lag_max_us", "client_cpu_share"),
+    *("bodies_verified", "bodies_mismatched"),
+    *(
+        "accepts_per_s",
+        "getevents_per_s",
+        "accepts_per_phase",
+        "work_items_per_phase",
+        "events_per_getevents",
+    ),
+    *("getevents_us", "accept_us", "accept_phase_us", "work_us_per_item"),
+    *(
+        "drop_overflow_per_s",
+        "drop_syn_per_s",
+        "drop_listen_per_s",
+        "drop_softnet_per_s",
+        "queue_drops_per_s",
+    ),
+    *("server_cpu_us_per_reply", "server_cpu_share", "server_run_delay_share", "server_foreign_delay_share"),
+    *("cpu0_softirq_share", "cpu1_softirq_share", "steal_share", "device_read_bytes", "fds_leaked"),
+    *(
+        "latency_mean_us",
+        "latency_p50_us",
+        "latency_p90_us",
+        "latency_p99_us",
+        "latency_p999_us",
+        "latency_max_us",
+    ),
+    *(
+        "latency_count",
+        "latency_censored",
+        "httperf_mean_us",
+        "connect_p50_us",
+        "latency_histogram",
+        "per_second",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be run. Equal trials have equal keys; the label tells replicas of a trial apart.
+
+    ``load["mode"]`` is ``open``, ``closed`` (kernel sockets) or ``raw`` (hand-made segments); its other entries are the
+    generator's options, as ``options`` are the server's.
+    """
+
+    chapter: str
+    experiment: str
+    kind: str
+    profile: str
+    design: str
+    options: dict[str, Any]
+    workload: str
+    load: dict[str, Any]
+    charge: str
+    x_ratio: float | None
+    label: str
+
+    def key(self, binary_hash: str, machine: str, kernel: str, round: int) -> str:  # noqa: A002
+        """Name of this trial in a round on a machine: what is stored under it need not be measured again."""
+        identity = {
+            "schema": SCHEMA,
+            "binary": binary_hash,
+            "machine": machine,
+            "kernel": kernel,
+            "round": round,
+        }
+        text = json.dumps(asdict(self) | identity, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+#: Instead of the server's own command line (tests plant faults by it): address, root, counters' path -> words.
+Command = Callable[[str, Path, str], list[str]]
+#: Called when the measuring window begins, with the hosts and the server.
+Disturbance = Callable[[Hosts, Process], None]
+
+
+def run_trial(
+    trial: Trial,
+    round: int = 0,  # noqa: A002
+    attempt: int = 1,
+    *,
+    command: Command | None = None,
+    disturbance: Disturbance | None = None,
+) -> Row:
+    """Run a trial and return its row, whatever became of it.
+
+    Raises only what no repetition would mend: ``BuildError``, ``LabUnavailable``, and ``ValueError`` for a trial that
+    cannot be (an unknown design, workload or option). Where user namespaces are refused it runs over loopback, with
+    kernel sockets, and its row says so (``charge`` and ``load_mode``).
+    """
+    if trial.workload not in filesets.WORKLOADS:
+        raise ValueError(f"no workload {trial.workload!r}: there are {', '.join(filesets.WORKLOADS)}")
+    executable = (
+        peers.PEERS[trial.design].path() if trial.design in peers.PEERS else servers.binary(trial.design)
+    )
+    if executable is None:
+        raise ValueError(f"{trial.design} is not installed; as root: make system")
+    made = paths.BUILD / "filesets"
+    if trial.design == "floor":
+        files = filesets.canned(made, int(trial.options.get("floor-bytes", filesets.ONE_PACKET_BYTES)))
+    else:
+        files = filesets.WORKLOADS[trial.workload](made)
+    binary, machine, kernel = servers.binary_hash(executable), machine_id(), os.uname().release
+    row: Row = dict.fromkeys(ROW_COLUMNS)
+    row |= {
+        "key": trial.key(binary, machine, kernel, round),
+        "schema": SCHEMA,
+        **{
+            name: getattr(trial, name)
+            for name in ("chapter", "experiment", "kind", "profile", "design", "label")
+        },
+        **{name: getattr(trial, name) for name in ("workload", "charge", "x_ratio")},
+        "accept_limit": _text(trial.options.get("accept-limit")),
+        "backlog": trial.options.get("backlog"),
+        "work_us": trial.options.get("work-us", 0),
+        "load_mode": trial.load["mode"],
+        "target_per_s": trial.load.get("rate"),
+        "clients": trial.load.get("clients"),
+        "round": round,
+        "attempt": attempt,
+        "machine": machine,
+        "kernel": kernel,
+        "binary": binary,
+        "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "duration_s": trial.load.get("duration-s", 2.0),
+        "options": json.dumps(trial.options, sort_keys=True),
+        "load": json.dumps(trial.load, sort_keys=True),
+    }
+    with open_lab(trial.charge) as lab, _sharing_cpu(lab.client_cpu):
+        load = dict(trial.load)
+        if lab.interface is None and load["mode"] == "raw":
+            load |= {"mode": "open", "requests-per-connection": 1}
+        row |= {"charge": lab.charge, "load_mode": load["mode"]}
+        session = Session(lab, trial.design, trial.options, load, files, command)
+        outcome: Row = {"valid": True, "status": "ok", "reason": ""}
+        try:
+            session.run(row, disturbance)
+        except Rejected as rejected:
+            outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
+        except (OSError, LabError, json.JSONDecodeError) as error:
+            outcome = {"valid": False, "status": "failed", "reason": f"lab: {error}"}
+        row |= outcome | {"log": session.log()}
+        session.close()
+    return row
+
+
+@contextlib.contextmanager
+def open_lab(charge: str) -> Iterator[Lab | LoopbackLab]:
+    """Make the lab, or its loopback substitute where user namespaces are refused.
+
+    Without a second CPU neither would measure anything: ``LabUnavailable``.
+    """
+    if (os.cpu_count() or 1) < 2:
+        raise LabUnavailable(
+            "a trial needs two CPUs, one for the server and one for the client; this machine has one"
+        )
+    cpus = CPU_MAP["server"], CPU_MAP["client"]
+    with contextlib.ExitStack() as stack:
+        try:
+            lab: Lab | LoopbackLab = stack.enter_context(Lab(charge, *cpus))
+        except LabUnavailable:
+            lab = stack.enter_context(LoopbackLab(*cpus))
+        yield lab
+
+
+@contextlib.contextmanager
+def _sharing_cpu(cpu: int) -> Iterator[None]:
+    """Keep this thread off the server's CPU while a trial runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+__all__ = ["ROW_COLUMNS", "SCHEMA", "LabUnavailable", "Trial", "open_lab", "run_trial"]

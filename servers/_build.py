@@ -1,0 +1,181 @@
+"""From C to executables: Meson drives the compiler, this module drives Meson, and only when a source has changed."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent
+
+#: Variant -> what Meson is told beside the project's own defaults.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "release": ("--buildtype=release",),
+    "debug": ("--buildtype=debug",),
+    "asan": ("--buildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"),
+    "tsan": ("--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false"),
+}
+
+#: Executables that are no designs: the generators of load.
+GENERATORS = ("load", "rawload")
+
+
+class BuildError(RuntimeError):
+    """The servers could not be built: the compiler's words, and what to do."""
+
+
+def designs() -> dict[str, Path]:
+    """Name -> source file of every design, read from ``meson.build``'s table; needs no build."""
+    table = re.search(
+        r"^designs = \{(.*?)^\}", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
+    )
+    if table is None:
+        raise BuildError(
+            "servers/meson.build has no table `designs = {...}`: restore it, it names the designs"
+        )
+    return {
+        name: SOURCE / file
+        for name, file in re.findall(r"^\s*'([^']+)'\s*:\s*'([^']+)'", table[1], re.MULTILINE)
+    }
+
+
+def binary(name: str, variant: str = "release") -> Path:
+    """Path of a design's or generator's executable, built if a source is newer; ``ValueError`` names the known ones."""
+    known = [*designs(), *GENERATORS]
+    if name not in known:
+        raise ValueError(f"no design {name!r}: there are {', '.join(known)}")
+    path = build(variant) / name
+    if not path.is_file():
+        raise BuildError(
+            f"{name} is not among what was built: is it in servers/**/meson.build as an executable?"
+        )
+    return path
+
+
+def binary_hash(path: Path | str) -> str:
+    """SHA-256 of an executable, hexadecimal: it stands for source, compiler and flags in a trial's key."""
+    path = Path(path)
+    status = path.stat()
+    return _hash(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, mtime_ns: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build(variant: str = "release") -> Path:
+    """Build every executable of a variant and return the folder that holds them; does nothing if nothing changed.
+
+    Processes that build at the same time wait for one another. Raises ``BuildError``.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"no variant {variant!r}: there are {', '.join(VARIANTS)}")
+    folder = build_root() / variant
+    stamp = folder / ".sources"
+    sources = _sources_state()
+    if _text(stamp) == sources:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_suffix(".lock")):
+        if _text(stamp) != sources:  # another process may have built it while this one waited
+            stamp.unlink(missing_ok=True)
+            _configure(folder, variant)
+            _run([_ninja(), "-C", str(folder)], f"the {variant} build of the servers failed")
+            stamp.write_text(sources)
+    return folder
+
+
+def build_root() -> Path:
+    """Where the variants are built; NAI_BUILD_DIR moves everything generated, as in ``retrospective.paths``."""
+    return Path(os.environ.get("NAI_BUILD_DIR") or SOURCE.parent / "build").absolute() / "servers"
+
+
+def _sources_state() -> str:
+    """State of all that a build depends on and that people edit: stat(2) of 50 files costs less than starting ninja."""
+    digest = hashlib.sha256(f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')}".encode())
+    for path in sorted(SOURCE.rglob("*")):
+        if path.suffix in {".c", ".h", ".S"} or path.name in {"meson.build", "meson.options"}:
+            status = path.stat()
+            digest.update(f"{path} {status.st_mtime_ns} {status.st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _configure(folder: Path, variant: str) -> None:
+    """Set the build folder up, anew if it was made for another place, compiler or Meson."""
+    setting = "\n".join(
+        [
+            str(SOURCE),
+            str(folder),
+            sys.executable,
+            importlib.metadata.version("meson"),
+            str(os.environ.get("CC")),
+            str(os.environ.get("CFLAGS")),
+            *VARIANTS[variant],
+        ]
+    )
+    stamp = folder / ".setting"
+    if (folder / "build.ninja").exists() and _text(stamp) == setting:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    meson = [sys.executable, "-m", "mesonbuild.mesonmain"]
+    _run(
+        [*meson, "setup", *VARIANTS[variant], str(folder), str(SOURCE)], "Meson could not set the servers up"
+    )
+    stamp.write_text(setting)
+
+
+def _ninja() -> str:
+    """Path of the ninja wheel's executable, else of the system's."""
+    beside = Path(sys.executable).with_name("ninja")
+    found = str(beside) if beside.exists() else shutil.which("ninja")
+    if not found:
+        raise BuildError("ninja is missing: pip install ninja (it is among the project's dependencies)")
+    return found
+
+
+def _run(command: Sequence[str], failure: str) -> None:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    }
+    environment["NINJA"] = _ninja()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+    if done.returncode == 0:
+        return
+    output = (done.stdout + done.stderr).strip()
+    if re.search(r"Unknown compiler|could not be invoked|No C compiler|not found or not executable", output):
+        remedy = "install a C compiler: make system (as root), or name one with CC=…"
+    elif "cannot find -l" in output and "san" in output:
+        remedy = "the compiler's sanitizer runtime is missing: install libgcc's or clang's, or build another variant"
+    else:
+        remedy = "mend what the compiler names above and run the same command again"
+    raise BuildError(f"{failure}:\n{_last_lines(output, 40)}\n{remedy}")
+
+
+def _last_lines(text: str, count: int) -> str:
+    lines = text.splitlines()
+    return "\n".join((["…"] if len(lines) > count else []) + lines[-count:])
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold flock(2) on a file; the kernel releases it however the holder ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

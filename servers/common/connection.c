@@ -1,0 +1,366 @@
+/* connection.c: read, parse, reply; across partial reads and writes. */
+#include "connection.h"
+
+#include "counters.h"
+#include "http.h"
+#include "service.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum progress { DONE, BLOCKED, BROKEN };
+
+static void start_timeout(struct service *service, struct connection *connection, enum timeout_class class)
+{
+    timeout_start(&service->timeouts, &connection->timeout, class, service->clock.now_ms);
+}
+
+void connection_open(struct service *service, int socket)
+{
+    struct connection *connection = &service->connections[socket];
+    *connection = (struct connection){.socket = socket};
+    start_timeout(service, connection, TIMEOUT_HEADER);
+    if (++counter_value(connections_open) > counter_value(connections_peak))
+        counter_value(connections_peak) = counter_value(connections_open);
+}
+
+bool connection_is_open(const struct connection *connection)
+{
+    return connection->timeout.next != NULL;
+}
+
+static void end_reply(struct connection *connection)
+{
+    if (connection->file != NULL)
+        file_unpin(connection->file);
+    free(connection->head);
+    connection->file = NULL;
+    connection->head = NULL;
+    connection->replying = false;
+}
+
+void connection_close(struct connection *connection)
+{
+    timeout_stop(&connection->timeout);
+    end_reply(connection);
+    free(connection->held);
+    connection->held = NULL;
+    tp_close(connection->socket);
+    count(closes);
+    counter_value(connections_open)--;
+}
+
+static enum connection_wish vanished(void)
+{
+    count(vanished);
+    return CONNECTION_ENDED;
+}
+
+/* Sending */
+
+/* Send what is left of the head and the file, a small file in one call with its head, so in one packet. */
+static enum progress send_reply(struct connection *connection, const char *head, size_t head_bytes)
+{
+    struct file *file = connection->file;
+    for (;;) {
+        size_t head_left = head_bytes - connection->head_sent;
+        size_t file_left = file == NULL ? 0 : file->size - (size_t)connection->file_sent;
+        if (head_left + file_left == 0)
+            return DONE;
+
+        ssize_t sent;
+        if (head_left == 0 && file->bytes == NULL) {
+            sent = tp_sendfile(connection->socket, file->descriptor, &connection->file_sent, file_left);
+            if (sent == 0)
+                return BROKEN; /* the file was cut short: its Content-Length cannot be kept */
+        } else {
+            struct iovec parts[2] = {{(char *)head + connection->head_sent, head_left}};
+            if (file != NULL && file->bytes != NULL)
+                parts[1] = (struct iovec){file->bytes + connection->file_sent, file_left};
+            sent = tp_sendv(connection->socket, parts, 2, file_left > parts[1].iov_len);
+            if (sent > 0) {
+                size_t of_head = (size_t)sent < head_left ? (size_t)sent : head_left;
+                connection->head_sent += of_head;
+                connection->file_sent += sent - (ssize_t)of_head;
+            }
+        }
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return errno == EAGAIN ? BLOCKED : BROKEN;
+        count_by(bytes_sent, sent);
+    }
+}
+
+/* Send a new reply, and remember its head if it does not go out at once. */
+static enum progress start_reply(struct connection *connection, const char *head, size_t head_bytes)
+{
+    connection->head_sent = 0;
+    connection->file_sent = 0;
+    enum progress progress = send_reply(connection, head, head_bytes);
+    if (progress == BLOCKED) {
+        connection->replying = true;
+        connection->head_bytes = head_bytes;
+        connection->head = malloc(head_bytes);
+        if (connection->head == NULL)
+            return BROKEN;
+        memcpy(connection->head, head, head_bytes);
+        return BLOCKED;
+    }
+    if (progress == DONE)
+        count(replies);
+    end_reply(connection);
+    return progress;
+}
+
+/* Composing */
+
+static char *put(char *to, const char *bytes, size_t length)
+{
+    memcpy(to, bytes, length);
+    return to + length;
+}
+#define PUT(to, text) put(to, text, sizeof(text) - 1)
+
+static char *put_head(char *to, const struct service *service, const struct connection *connection, int status,
+                      const struct http_request *request)
+{
+    if (status == 200) {
+        to = PUT(to, "HTTP/1.1 200 OK\r\nServer: nai\r\nDate: ");
+    } else {
+        to = PUT(to, "HTTP/1.1 ");
+        to = put(to, http_reason(status), strlen(http_reason(status)));
+        to = PUT(to, "\r\nServer: nai\r\nDate: ");
+    }
+    to = put(to, service->clock.date, HTTP_DATE_BYTES);
+    if (connection->close_after)
+        to = PUT(to, "\r\nConnection: close\r\n");
+    else if (request->minor_version == 0)
+        to = PUT(to, "\r\nConnection: keep-alive\r\n"); /* HTTP/1.0 needs to be told */
+    else
+        to = PUT(to, "\r\n");
+    return to;
+}
+
+/* The head, and the body of what is no file. */
+static size_t compose(char *head, const struct service *service, const struct connection *connection, int status,
+                      const struct http_request *request, const struct file *file)
+{
+    char *to = put_head(head, service, connection, status, request);
+    if (status == 200)
+        to = put(to, file->fields, (size_t)file->fields_bytes);
+    else if (status == 304)
+        to = put(to, file->fields + file->modified_at, (size_t)(file->fields_bytes - file->modified_at));
+    if (status < 400) {
+        to = PUT(to, "\r\n");
+        return (size_t)(to - head);
+    }
+    const char *reason = http_reason(status);
+    if (status == 405)
+        to = PUT(to, "Allow: GET, HEAD\r\n");
+    to += sprintf(to, "Content-Type: text/plain\r\nContent-Length: %zu\r\n\r\n", strlen(reason) + 1);
+    if (request->method != HTTP_HEAD)
+        to += sprintf(to, "%s\n", reason);
+    return (size_t)(to - head);
+}
+
+/* The status for a well-formed request, and its file for 200 and 304. */
+static int resolve(struct service *service, const struct http_request *request, struct file **file)
+{
+    char decoded[HTTP_MAX_TARGET];
+    const char *path = decoded;
+    int bytes = http_path(request->target, request->target_bytes, decoded);
+    if (bytes < 0)
+        return -bytes;
+    work_burn(&service->work, service->options->work_us);
+    if (bytes > 5 && memcmp(path, "slow/", 5) == 0) {
+        work_burn(&service->work, service->options->slow_us);
+        path += 5;
+        bytes -= 5;
+    }
+    int status = 200;
+    *file = files_open(&service->files, path, (size_t)bytes, service->clock.now_ms, &status);
+    if (*file != NULL && request->if_modified_since >= (*file)->modified)
+        return 304;
+    return status;
+}
+
+/* Answer one request; parsed is what http_parse() returned for it. */
+static enum progress answer(struct service *service, struct connection *connection, int parsed,
+                            const struct http_request *request)
+{
+    struct file *file = NULL;
+    int status = request->status;
+    if (parsed > 0) {
+        count(requests);
+        status = resolve(service, request, &file);
+    }
+    if (status >= 500)
+        count(replies_5xx);
+    else if (status >= 400)
+        count(replies_4xx);
+
+    bool has_body = parsed > 0 && request->body_bytes > 0;
+    connection->body_bytes = has_body ? request->body_bytes : 0;
+    /* After a refusal, or without the 100 it waits for (RFC 9110, section 10.1.1), what the client sends next may or may
+     * not be a request. */
+    bool lost = parsed < 0 || (has_body && request->expects_continue);
+    connection->close_after = lost || !request->keep_alive || service->draining;
+    connection->linger_after = lost || has_body;
+
+    char head[REPLY_HEAD_BYTES];
+    size_t head_bytes = compose(head, service, connection, status, request, file);
+    if (file != NULL && (status != 200 || request->method == HTTP_HEAD)) {
+        file_unpin(file);
+        file = NULL;
+    }
+    connection->file = file;
+    return start_reply(connection, head, head_bytes);
+}
+
+/* Visiting */
+
+/* Keep the input that is not used yet. */
+static bool hold(struct connection *connection, const char *bytes, size_t length)
+{
+    if (length == 0) {
+        free(connection->held);
+        connection->held = NULL;
+    } else {
+        char *held = realloc(connection->held, length);
+        if (held == NULL)
+            return false;
+        connection->held = memcpy(held, bytes, length);
+    }
+    connection->held_bytes = length;
+    return true;
+}
+
+/* After the last reply. To close while input is unread, or yet to come, would reset the connection and might destroy the
+ * reply on its way; so only the sending side is closed first (RFC 9112, section 9.6). */
+static enum connection_wish last_reply_sent(struct service *service, struct connection *connection)
+{
+    if (!connection->linger_after)
+        return CONNECTION_ENDED;
+    hold(connection, NULL, 0);
+    tp_shutdown_write(connection->socket);
+    connection->lingering = true;
+    start_timeout(service, connection, TIMEOUT_LINGER);
+    return CONNECTION_READS;
+}
+
+static enum connection_wish linger(const struct connection *connection)
+{
+    ssize_t discarded = tp_discard(connection->socket, DISCARD_BYTES);
+    return discarded > 0 || (discarded < 0 && (errno == EAGAIN || errno == EINTR)) ? CONNECTION_READS
+                                                                                   : CONNECTION_ENDED;
+}
+
+/* Answer the requests in the first length bytes of service->input, one after another. */
+static enum connection_wish use_input(struct service *service, struct connection *connection, size_t length)
+{
+    const char *at = service->input, *end = at + length;
+    bool answered = false;
+    while (at < end) {
+        if (connection->body_bytes > 0) {
+            size_t ignored = (size_t)(end - at) < connection->body_bytes ? (size_t)(end - at) : connection->body_bytes;
+            connection->body_bytes -= ignored;
+            at += ignored;
+            continue;
+        }
+        struct http_request request;
+        int parsed = http_parse(at, (size_t)(end - at), &request);
+        if (parsed == HTTP_PARTIAL)
+            break;
+        at = parsed > 0 ? at + parsed : end;
+        answered = true;
+        enum progress progress = answer(service, connection, parsed, &request);
+        connection->linger_after |= at < end;
+        if (progress == BROKEN || (progress == BLOCKED && !hold(connection, at, (size_t)(end - at))))
+            return vanished();
+        if (progress == BLOCKED) {
+            start_timeout(service, connection, TIMEOUT_SEND);
+            return CONNECTION_WRITES;
+        }
+        if (connection->close_after)
+            return last_reply_sent(service, connection);
+    }
+    if (!hold(connection, at, (size_t)(end - at)))
+        return vanished();
+    if (at == end && connection->body_bytes == 0)
+        start_timeout(service, connection, TIMEOUT_IDLE);
+    else if (answered || connection->timeout.class != TIMEOUT_HEADER)
+        start_timeout(service, connection, TIMEOUT_HEADER); /* from the first byte; the next ones do not renew it */
+    return CONNECTION_READS;
+}
+
+static enum connection_wish go_on_replying(struct service *service, struct connection *connection)
+{
+    uint64_t sent_before = counter_value(bytes_sent);
+    switch (send_reply(connection, connection->head, connection->head_bytes)) {
+    case BROKEN:
+        return vanished();
+    case BLOCKED:
+        if (counter_value(bytes_sent) != sent_before)
+            start_timeout(service, connection, TIMEOUT_SEND);
+        return CONNECTION_WRITES;
+    case DONE:
+        break;
+    }
+    count(replies);
+    end_reply(connection);
+    if (connection->close_after)
+        return last_reply_sent(service, connection);
+    /* The requests that came behind it; only when they are answered is more read. */
+    size_t length = connection->held_bytes;
+    if (length > 0)
+        memcpy(service->input, connection->held, length);
+    return use_input(service, connection, length);
+}
+
+enum connection_wish connection_serve(struct service *service, struct connection *connection)
+{
+    if (connection->lingering)
+        return linger(connection);
+    if (connection->replying)
+        return go_on_replying(service, connection);
+
+    size_t held = connection->held_bytes;
+    ssize_t received = tp_recv(connection->socket, service->input + held, sizeof service->input - held);
+    if (received < 0 && (errno == EAGAIN || errno == EINTR))
+        return CONNECTION_READS;
+    if (received <= 0)
+        return held > 0 || connection->body_bytes > 0 ? vanished() : CONNECTION_ENDED;
+    count_by(bytes_received, received);
+    if (held > 0)
+        memcpy(service->input, connection->held, held);
+    return use_input(service, connection, held + (size_t)received);
+}
+
+/* Time-outs */
+
+/* Tell a client that sent half a request why it is left; if the reply does not go out at once, it does not. */
+static void send_request_timeout(struct service *service, struct connection *connection)
+{
+    char head[REPLY_HEAD_BYTES];
+    struct http_request request = {.method = HTTP_OTHER};
+    connection->close_after = true;
+    tp_send(connection->socket, head, compose(head, service, connection, 408, &request, NULL));
+    count(replies_4xx);
+}
+
+struct connection *connection_timed_out(struct service *service)
+{
+    struct timeout *timeout = timeouts_expired(&service->timeouts, service->clock.now_ms);
+    if (timeout != NULL) {
+        struct connection *connection = (struct connection *)timeout;
+        if (timeout->class != TIMEOUT_LINGER)
+            count(timeouts);
+        if (timeout->class == TIMEOUT_HEADER && connection->held_bytes > 0)
+            send_request_timeout(service, connection);
+        return connection;
+    }
+    return service->draining ? (struct connection *)timeouts_first(&service->timeouts, TIMEOUT_IDLE) : NULL;
+}

@@ -1,0 +1,32 @@
+/* limits.h: every fixed size and time of the servers, in one place. */
+#ifndef NAI_LIMITS_H
+#define NAI_LIMITS_H
+
+/* HTTP */
+#define HTTP_MAX_TARGET 4096           /* bytes of a request target; longer → 414 */
+#define HTTP_MAX_METHOD 32             /* bytes of a method; longer → 501 */
+#define HTTP_MAX_HEAD 8192             /* bytes of request line + fields; more → 431 */
+#define HTTP_MAX_FIELDS 100            /* fields of a request; more → 431 */
+#define HTTP_MAX_BODY (1 << 20)        /* bytes of a GET's body that are read and ignored; more → 413 */
+#define REPLY_HEAD_BYTES 640           /* room for the head of any reply */
+
+/* Connections */
+#define INPUT_BYTES 16384              /* one read, shared by all connections; at least HTTP_MAX_HEAD + 1 */
+#define DISCARD_BYTES 65536            /* thrown away per visit of a connection that is being closed */
+#define LINGER_MS 2000                 /* a refused client has this long to read why */
+#define DRAIN_MS 1000                  /* after SIGTERM replies may take this long */
+#define GETEVENTS_MS 500               /* longest sleep: bounds the reaction to a signal that just missed the call */
+
+/* Listening */
+#define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */
+
+/* Files */
+#define FILES_MAX 2048                 /* files kept open or in memory */
+#define FILE_IN_MEMORY_BYTES 32768     /* up to this size a file is kept in memory, above it goes out by sendfile */
+#define FILE_RECHECK_MS 1000           /* a kept file is compared with the file system this often */
+#define FILE_FIELDS_BYTES 160          /* its Content-Type, Content-Length and Last-Modified */
+
+/* Descriptors beyond connections and files: standard streams, listener, epoll, root, inherited ones */
+#define DESCRIPTORS_SPARE 64
+
+#endif

@@ -1,0 +1,37 @@
+/* options.h: the command line that all designs share. */
+#ifndef NAI_OPTIONS_H
+#define NAI_OPTIONS_H
+
+#include "transport.h"
+
+#include <stdio.h>
+
+#define NO_LIMIT UINT64_MAX /* --accept-limit inf */
+
+/* Which designs an option belongs to, besides those that belong to all. */
+enum options_extra { OPTIONS_SHARED = 0, OPTIONS_FLOOR = 1 };
+
+struct options {
+    const char *design; /* program name, for messages */
+    struct sockaddr_in listen;
+    const char *root;
+    uint64_t accept_limit; /* the most consecutive accepts in one accept phase */
+    struct tp_options transport;
+    uint64_t backlog, defer_accept_s; /* as given; copied to transport */
+    uint64_t work_us, slow_us;
+    uint64_t cpu; /* NO_LIMIT = not pinned */
+    const char *counters;
+    uint64_t header_timeout_ms, idle_timeout_ms;
+    uint64_t max_connections;
+    uint64_t file_cache_bytes;
+    /* floor only */
+    uint64_t floor_bytes;
+    bool close_after_reply;
+};
+
+/* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to
+ * out), 2 after a bad option (one line, written to errors). */
+int options_parse(struct options *options, const char *design, enum options_extra extra, int argc, char **argv,
+                  FILE *out, FILE *errors);
+
+#endif

@@ -1,0 +1,73 @@
+/* process.c: descriptor limit, CPU, signals. */
+#include "process.h"
+
+#include "counters.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static volatile sig_atomic_t stopping;
+
+static void stop(int signal)
+{
+    (void)signal;
+    stopping = 1;
+}
+
+bool process_stopping(void)
+{
+    return stopping != 0;
+}
+
+_Noreturn void process_fail(const struct options *options, const char *what)
+{
+    fprintf(stderr, "%s: cannot %s: %s\n", options->design, what, strerror(errno));
+    exit(1);
+}
+
+static void pin_to_cpu(const struct options *options)
+{
+    if (options->cpu == NO_LIMIT)
+        return;
+    cpu_set_t *set = CPU_ALLOC(options->cpu + 1);
+    size_t bytes = CPU_ALLOC_SIZE(options->cpu + 1);
+    if (set == NULL)
+        process_fail(options, "pin to the CPU");
+    CPU_ZERO_S(bytes, set);
+    CPU_SET_S(options->cpu, bytes, set);
+    if (sched_setaffinity(0, bytes, set) != 0)
+        process_fail(options, "run on the CPU that --cpu names");
+    CPU_FREE(set);
+}
+
+void process_start(const struct options *options)
+{
+    struct rlimit descriptors;
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
+        descriptors.rlim_cur = descriptors.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &descriptors);
+    }
+    pin_to_cpu(options);
+    signal(SIGPIPE, SIG_IGN);
+    struct sigaction action = {.sa_handler = stop}; /* no SA_RESTART: getevents is to return */
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    if (counters_open(options->counters) != 0)
+        process_fail(options, "open the counters file");
+}
+
+void process_announce(int listener)
+{
+    struct sockaddr_in address = {0};
+    socklen_t bytes = sizeof address;
+    char host[INET_ADDRSTRLEN] = "";
+    getsockname(listener, (struct sockaddr *)&address, &bytes);
+    inet_ntop(AF_INET, &address.sin_addr, host, sizeof host);
+    printf("listening %s:%u\n", host, ntohs(address.sin_port));
+    fflush(stdout);
+}

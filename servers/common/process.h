@@ -1,0 +1,19 @@
+/* process.h: what a design asks of its process at the start, and how it is told to end. */
+#ifndef NAI_PROCESS_H
+#define NAI_PROCESS_H
+
+#include "options.h"
+
+/* Raise the descriptor limit, pin to --cpu, ignore SIGPIPE, heed SIGTERM and SIGINT, open the counters.
+ * Ends the process with status 1 and one line if the environment refuses. */
+void process_start(const struct options *options);
+
+/* Print "listening ADDR:PORT", the sign that connections are accepted from now on. */
+void process_announce(int listener);
+
+bool process_stopping(void); /* SIGTERM or SIGINT came */
+
+/* "DESIGN: cannot WHAT: reason of errno", exit status 1. */
+_Noreturn void process_fail(const struct options *options, const char *what);
+
+#endif

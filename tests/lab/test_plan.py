@@ -1,0 +1,46 @@
+import pytest
+
+from retrospective.lab.plan import Plan, place_by_ratio
+
+TRIALS = tuple("abcdefghij")  # a plan does not look into its trials
+
+
+def test_rounds_come_one_after_the_other_and_each_is_whole():
+    ordered = list(Plan(TRIALS, rounds=4, seed=1).ordered())
+    assert [number for number, _ in ordered] == [number for number in range(4) for _ in TRIALS]
+    for number in range(4):
+        assert sorted(t for n, t in ordered if n == number) == list(TRIALS)
+
+
+def test_order_depends_on_seed_and_round_alone():
+    plan = Plan(TRIALS, rounds=3, seed=7)
+    assert list(plan.ordered()) == list(plan.ordered())
+    assert plan.round(2) == Plan(TRIALS, rounds=9, seed=7).round(2), "more rounds do not reorder the first"
+    assert plan.round(0) != plan.round(1)
+    assert plan.round(0) != Plan(TRIALS, rounds=3, seed=8).round(0)
+
+
+def test_no_round_at_all_is_no_plan():
+    with pytest.raises(ValueError, match="at least one round"):
+        Plan(TRIALS, rounds=0, seed=1)
+
+
+def test_targets_are_short_numbers_near_their_ratio_in_the_ratios_order():
+    ratios = (0.5, 0.8, 1.0, 1.001, 1.2, 1.6, 2.1)
+    for peak in (0.0123456, 7.0, 983.4, 18_432.1, 123_456.7):
+        targets = place_by_ratio(peak, ratios)
+        assert list(targets) == sorted(targets)
+        assert len(set(targets)) >= len(ratios) - 1
+        for target, ratio in zip(targets, ratios, strict=True):
+            assert target == pytest.approx(peak * ratio, rel=0.005)
+            assert float(f"{target:.3g}") == target
+    assert place_by_ratio(18_432.1, (2.0, 0.7)) == (36_900.0, 12_900.0)
+
+
+@pytest.mark.parametrize(
+    ("peak", "ratios"),
+    [(0, (1,)), (float("nan"), (1,)), (100, (1, 0)), (100, (-1,)), (100, range(1, 12))],
+)
+def test_targets_that_cannot_be_placed(peak, ratios):
+    with pytest.raises(ValueError, match=r"peak|ratios"):
+        place_by_ratio(peak, ratios)
