@@ -16,9 +16,15 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m retrospective", description=__doc__)
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    verbs.add_parser("quick", help="measure every chapter in the quick profile, write the retrospective (what `make` does)")
-    verbs.add_parser("figures", help="write the retrospective from the recorded reference data; runs no server")
-    reference = verbs.add_parser("reference", help="measure the paper profile, record data/reference/, re-execute the notebooks")
+    verbs.add_parser(
+        "quick", help="measure every chapter in the quick profile, write the retrospective (what `make` does)"
+    )
+    verbs.add_parser(
+        "figures", help="write the retrospective from the recorded reference data; runs no server"
+    )
+    reference = verbs.add_parser(
+        "reference", help="measure the paper profile, record data/reference/, re-execute the notebooks"
+    )
     reference.add_argument("chapters", nargs="*", metavar="CHAPTER", help="only these chapters")
 
     run = verbs.add_parser("run", help="measure one chapter and execute its notebook")
@@ -31,20 +37,30 @@ def parser() -> argparse.ArgumentParser:
 
     claims = verbs.add_parser("claims", help="the ledger: every claim of 2004 with its verdict")
     claims.add_argument("--json", action="store_true", help="a JSON list instead of a table")
-    claims.add_argument("--source", choices=("recorded", "live"), default="recorded", help="whose trials are judged")
+    claims.add_argument(
+        "--source", choices=("recorded", "live"), default="recorded", help="whose trials are judged"
+    )
     claims.add_argument("--profile", default="quick", help="with --source live: which profile's journal")
 
     bench = verbs.add_parser("bench", help="every promised number, measured as a ratio on this machine")
-    bench.add_argument("ids", nargs="*", metavar="ID", help="only these (long ones run only when named); see --list")
+    bench.add_argument(
+        "ids", nargs="*", metavar="ID", help="only these (long ones run only when named); see --list"
+    )
     bench.add_argument("--json", action="store_true", help="a JSON list instead of a table")
     bench.add_argument("--list", action="store_true", help="the ids and what each measures")
 
-    serve = verbs.add_parser("serve", help="run one design; further options go to it (see: serve DESIGN --help)")
+    serve = verbs.add_parser(
+        "serve", help="run one design; further options go to it (see: serve DESIGN --help)"
+    )
     serve.add_argument("design")
     serve.add_argument("arguments", nargs=argparse.REMAINDER)
 
-    load = verbs.add_parser("load", help="load one URL with the kernel-socket generator; further options go to it")
-    load.add_argument("url", help="http://ADDRESS:PORT/PATH; the file is fetched once to know length and hash")
+    load = verbs.add_parser(
+        "load", help="load one URL with the kernel-socket generator; further options go to it"
+    )
+    load.add_argument(
+        "url", help="http://ADDRESS:PORT/PATH; the file is fetched once to know length and hash"
+    )
     load.add_argument("arguments", nargs=argparse.REMAINDER)
 
     capabilities = verbs.add_parser("capabilities", help="what this machine can do, and how to get the rest")
@@ -93,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return dispatch(arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "\ninterrupted; what was measured is kept, the same command goes on from there", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

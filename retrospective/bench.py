@@ -1,12 +1,13 @@
-"""Every number that the README or a chapter promises, measured on the reader's machine as an interleaved ratio.
+"""Every number that the README or a chapter promises, measured on the reader's machine.
 
-A benchmark is a function returning a :class:`Measured`; its bound stands beside it in ``BENCHMARKS``. Long ones run only
-when named and otherwise report their last recorded run (``data/reference/bench.json``) with its date.
+A benchmark is a function returning a :class:`Measured`; its bound stands beside it in ``BENCHMARKS``. Long ones
+run only when named and otherwise report their last recorded run (``data/reference/bench.json``) with its date.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import math
 import subprocess
@@ -21,8 +22,8 @@ from tqdm import tqdm
 from retrospective import paths
 from retrospective.analysis import statistics
 from retrospective.experiments import accept, machine
+from retrospective.lab import rivals
 from retrospective.lab.kill_check import kill_and_resume
-from retrospective.lab.rivals import Rival, run_rival
 from retrospective.lab.trial import Trial, run_trial
 
 RECORDED = paths.REFERENCE / "bench.json"
@@ -64,7 +65,9 @@ class Benchmark:
         """Whether a value keeps the bound; ``None`` if there is no value."""
         if math.isnan(value):
             return None
-        return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+        return (self.at_most is None or value <= self.at_most) and (
+            self.at_least is None or value >= self.at_least
+        )
 
 
 def text(value: float | None) -> str:
@@ -74,7 +77,7 @@ def text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-# ------------------------------------------------------------------------------------------- trials, interleaved
+# ------------------------------------------------------------------------------------- trials, interleaved
 
 
 def interleaved(trials: dict[str, Trial], column: str, rounds: int = ROUNDS) -> dict[str, list[float]]:
@@ -87,7 +90,9 @@ def interleaved(trials: dict[str, Trial], column: str, rounds: int = ROUNDS) -> 
                 row = run_trial(trial, round=number)
                 if not row["valid"]:
                     row = run_trial(trial, round=number)
-                values[name].append(float(row[column]) if row["valid"] and row[column] is not None else math.nan)
+                values[name].append(
+                    float(row[column]) if row["valid"] and row[column] is not None else math.nan
+                )
                 bar.update()
     return values
 
@@ -106,21 +111,15 @@ def mean(values: Sequence[float]) -> float:
     return sum(there) / len(there) if there else math.nan
 
 
-_peer_cpu: dict[str, list[float]] = {}
-
-
+@functools.cache
 def peer_cpu() -> dict[str, list[float]]:
-    """CPU µs a reply of floor, epoll, select, nginx (four ways) and lighttpd, measured once for both benchmarks."""
-    if not _peer_cpu:
-        profile = replace(accept.PROFILES["quick"], duration_s=1.0)
-        _peer_cpu.update(
-            interleaved({t.label: t for t in accept.peer_trials(profile)}, "server_cpu_us_per_reply")
-        )
-    return _peer_cpu
+    """CPU µs a reply of floor, epoll, select, nginx (four ways) and lighttpd, measured once for both."""
+    profile = replace(accept.PROFILES["quick"], duration_s=1.0)
+    return interleaved({t.label: t for t in accept.peer_trials(profile)}, "server_cpu_us_per_reply")
 
 
 def cpu_epoll_floor() -> Measured:
-    """epoll over floor."""
+    """CPU of epoll over that of floor."""
     return ratio(peer_cpu()["epoll"], peer_cpu()["floor"])
 
 
@@ -133,41 +132,41 @@ def cpu_epoll_nginx() -> Measured:
     return ratio(peer_cpu()["epoll"], nginx[best], f"cheapest of {len(nginx)}: {best}")
 
 
-# ------------------------------------------------------------------------------------------- beside other clients
+# ------------------------------------------------------------------------------------ beside other clients
 
 
-def _closed_beside_wrk() -> tuple[list[Rival], list[Rival]]:
-    return _alternate("wrk", connections=CONNECTIONS)
+Run = Callable[[], rivals.Rival]
 
 
-def _alternate(rival: str, **how: Any) -> tuple[list[Rival], list[Rival]]:
-    """Ours and a rival client in turn against one design, each in a fresh lab: (ours, theirs), one entry a round."""
-    ours, theirs = [], []
-    for number in tqdm(range(ROUNDS), desc=f"load beside {rival}", unit="round", leave=False):
-        for client in ("load", rival) if number % 2 == 0 else (rival, "load"):
-            (ours if client == "load" else theirs).append(run_rival(client, design="epoll", duration_s=1.0, **how))
-    return ours, theirs
+def _alternate(ours: Run, theirs: Run) -> tuple[list[rivals.Rival], list[rivals.Rival]]:
+    """Ours and theirs in turn, each in a fresh lab, the order reversed every round: one entry a round."""
+    found: dict[Run, list[rivals.Rival]] = {ours: [], theirs: []}
+    for number in tqdm(range(ROUNDS), desc="beside another client", unit="round", leave=False):
+        for run_one in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+            found[run_one].append(run_one())
+    return found[ours], found[theirs]
 
 
-_wrk: list[tuple[list[Rival], list[Rival]]] = []
-
-
-def _wrk_runs() -> tuple[list[Rival], list[Rival]]:
-    if not _wrk:
-        _wrk.append(_closed_beside_wrk())
-    return _wrk[0]
+@functools.cache
+def _beside_wrk() -> tuple[list[rivals.Rival], list[rivals.Rival]]:
+    load = {"mode": "closed", "clients": CONNECTIONS, "duration-s": 1.0}
+    return _alternate(
+        lambda: rivals.ours("epoll", load), lambda: rivals.wrk("epoll", connections=CONNECTIONS, duration_s=1)
+    )
 
 
 def closed_wrk_rate() -> Measured:
     """Replies/s of load over wrk's."""
-    ours, theirs = _wrk_runs()
+    ours, theirs = _beside_wrk()
     return ratio([r.replies_per_s for r in ours], [r.replies_per_s for r in theirs])
 
 
 def closed_wrk_median() -> Measured:
     """Difference of medians over what is allowed, max(5 %, 10 µs): at most 1."""
-    ours, theirs = _wrk_runs()
-    shares = [abs(a.p50_us - b.p50_us) / max(0.05 * b.p50_us, 10.0) for a, b in zip(ours, theirs, strict=True)]
+    ours, theirs = _beside_wrk()
+    shares = [
+        abs(a.p50_us - b.p50_us) / max(0.05 * b.p50_us, 10.0) for a, b in zip(ours, theirs, strict=True)
+    ]
     note = f"medians {mean([r.p50_us for r in ours]):.0f} and {mean([r.p50_us for r in theirs]):.0f} µs"
     return Measured(sorted(shares)[len(shares) // 2], min(shares), max(shares), note)
 
@@ -178,7 +177,10 @@ def open_httperf_rate() -> Measured:
     series = accept.Series("one-packet", "epoll", "receiver", (0.5,))
     peak = accept.find_peak(profile, series, lambda trial: run_trial(trial, round=0))
     rate = round(peak / 2, -2)
-    ours, theirs = _alternate("httperf", rate=rate)
+    load = {"mode": "open", "rate": rate, "duration-s": 2.0, "timeout-ms": 2000}
+    ours, theirs = _alternate(
+        lambda: rivals.ours("epoll", load), lambda: rivals.httperf("epoll", rate=rate, duration_s=2.0)
+    )
     return ratio([r.replies_per_s for r in ours], [r.replies_per_s for r in theirs], f"offered {rate:,.0f}/s")
 
 
@@ -207,13 +209,13 @@ def opens_raw() -> Measured:
 
 def idle_10000() -> Measured:
     """Idle connections that epoll still holds after a second of load beside them."""
-    from retrospective.lab.rivals import hold_idle  # noqa: PLC0415 (only here)
+    held = rivals.hold_idle(design="epoll", idle=10_000, duration_s=1.0)
+    return Measured(
+        held.open_after, note=f"beside {text(held.replies_per_s)} replies/s, {held.failed} failures"
+    )
 
-    held = hold_idle(design="epoll", idle=10_000, duration_s=1.0)
-    return Measured(held.open_after, note=f"beside {text(held.replies_per_s)} replies/s, {held.failed} failures")
 
-
-# ------------------------------------------------------------------------------------------- long ones
+# ----------------------------------------------------------------------------------------------- long ones
 
 
 def aa_pairs() -> Measured:
@@ -233,7 +235,9 @@ def sigkill_sweep() -> Measured:
 def _minutes(verb: str) -> Callable[[], Measured]:
     def timed() -> Measured:
         begin = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", "retrospective", verb], cwd=paths.ROOT, stdout=sys.stderr).returncode
+        code = subprocess.run(
+            [sys.executable, "-m", "retrospective", verb], cwd=paths.ROOT, stdout=sys.stderr
+        ).returncode
         if code:
             return Measured(math.nan, note=f"`{verb}` ended with {code}")
         return Measured((time.monotonic() - begin) / 60)
@@ -241,24 +245,34 @@ def _minutes(verb: str) -> Callable[[], Measured]:
     return timed
 
 
-BENCHMARKS = {
-    benchmark.id: benchmark
-    for benchmark in (
-        Benchmark("cpu-epoll-floor", "CPU a reply, 1 KiB, 64 persistent connections: epoll over floor", cpu_epoll_floor, 1.15),
-        Benchmark("cpu-epoll-nginx", "the same: epoll over the cheapest nginx", cpu_epoll_nginx, 0.6),
-        Benchmark("closed-wrk-rate", "replies/s, 16 connections in closed loop: load over wrk", closed_wrk_rate, 1.05, 0.95),
-        Benchmark("closed-wrk-median", "|difference of medians| over max(5 %, 10 µs), same runs", closed_wrk_median, 1.0),
-        Benchmark("open-httperf-rate", "replies/s, open loop at half the peak: load over httperf", open_httperf_rate, 1.02, 0.98),
-        Benchmark("opens-kernel", "connections/s opened by the kernel-socket client on one CPU", opens_kernel, at_least=20_000),
-        Benchmark("opens-raw", "connections/s begun by the raw client on one CPU", opens_raw, at_least=60_000),
-        Benchmark("idle-10000", "idle connections epoll holds while load goes on", idle_10000, at_least=10_000),
-        Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
-        Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
-        Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),
-        Benchmark("quick-minutes", "minutes of `make` after installation", _minutes("quick"), 5, long=True),
-        Benchmark("test-minutes", "minutes of `make test`", _minutes("test"), 15, long=True),
-    )
-}
+_CPU = "CPU a reply, 1 KiB, 64 persistent connections: "
+_CLOSED = "16 connections in closed loop, load over wrk: "
+
+#: id, what is measured, how; then at most, at least.
+_ALL = (
+    Benchmark("cpu-epoll-floor", _CPU + "epoll over floor", cpu_epoll_floor, 1.15),
+    Benchmark("cpu-epoll-nginx", _CPU + "epoll over the cheapest nginx", cpu_epoll_nginx, 0.6),
+    Benchmark("closed-wrk-rate", _CLOSED + "replies/s", closed_wrk_rate, 1.05, 0.95),
+    Benchmark("closed-wrk-median", _CLOSED + "median apart, over max(5 %, 10 µs)", closed_wrk_median, 1.0),
+    Benchmark(
+        "open-httperf-rate",
+        "replies/s, half the peak offered: load over httperf",
+        open_httperf_rate,
+        1.02,
+        0.98,
+    ),
+    Benchmark(
+        "opens-kernel", "connections/s opened by kernel sockets, one CPU", opens_kernel, at_least=20_000
+    ),
+    Benchmark("opens-raw", "connections/s begun by the raw client, one CPU", opens_raw, at_least=60_000),
+    Benchmark("idle-10000", "idle connections epoll holds beside a load", idle_10000, at_least=10_000),
+    Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
+    Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
+    Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),
+    Benchmark("quick-minutes", "minutes of `make` after installation", _minutes("quick"), 5, long=True),
+    Benchmark("test-minutes", "minutes of `make test`", _minutes("test"), 15, long=True),
+)
+BENCHMARKS = {benchmark.id: benchmark for benchmark in _ALL}
 
 
 def run(ids: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -270,7 +284,10 @@ def run(ids: Sequence[str] = ()) -> list[dict[str, Any]]:
     unknown = [i for i in ids if i not in BENCHMARKS]
     if unknown:
         raise ValueError(f"no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
-    return [_result(b, named=bool(ids)) for b in _progress([BENCHMARKS[i] for i in ids] or list(BENCHMARKS.values()))]
+    return [
+        _result(b, named=bool(ids))
+        for b in _progress([BENCHMARKS[i] for i in ids] or list(BENCHMARKS.values()))
+    ]
 
 
 def _progress(benchmarks: Sequence[Benchmark]) -> Iterator[Benchmark]:

@@ -55,7 +55,10 @@ def bench(ids: Sequence[str], *, as_json: bool, only_list: bool) -> int:
     from retrospective import bench as benchmarks  # noqa: PLC0415
 
     if only_list:
-        table(["id", "measures", "bound"], [[b.id, b.measures, b.bound_text] for b in benchmarks.BENCHMARKS.values()])
+        table(
+            ["id", "measures", "bound"],
+            [[b.id, b.measures, b.bound_text] for b in benchmarks.BENCHMARKS.values()],
+        )
         return 0
     results = benchmarks.run(ids)
     if as_json:
@@ -79,7 +82,7 @@ def bench(ids: Sequence[str], *, as_json: bool, only_list: bool) -> int:
 
 
 def serve(design: str, arguments: Sequence[str]) -> None:
-    """Become the design: its options, its output, its exit code. Without --listen and --root it serves 1 KiB locally."""
+    """Become the design: its options, its output, its exit code. By default it serves 1 KiB locally."""
     binary = servers.binary(design)
     options = list(arguments)
     given = {option.split("=")[0] for option in options}
@@ -112,7 +115,9 @@ def load(url: str, arguments: Sequence[str]) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".tsv") as manifest:
         manifest.write(f"{parts.path or '/'}\t{len(body)}\t{zlib.crc32(body):08x}\t1\n")
         manifest.flush()
-        target = f"{connection.sock.getpeername()[0] if connection.sock else parts.hostname}:{parts.port or 80}"
+        target = (
+            f"{connection.sock.getpeername()[0] if connection.sock else parts.hostname}:{parts.port or 80}"
+        )
         command = [str(servers.binary("load")), "--connect", target, "--files", manifest.name, *arguments]
         return subprocess.run(command).returncode
 
@@ -127,7 +132,10 @@ def show_capabilities(*, as_json: bool) -> None:
         return
     table(
         ["capability", "here", "detail"],
-        [[r["name"], "yes" if r["available"] else "no", r["detail"] if r["available"] else r["remedy"]] for r in rows],
+        [
+            [r["name"], "yes" if r["available"] else "no", r["detail"] if r["available"] else r["remedy"]]
+            for r in rows
+        ],
     )
 
 

@@ -39,7 +39,9 @@ def retrospective(source: str, profile: str, target: Path, chapters: Sequence[st
     inputs = fingerprint(source, profile)
     for name in chapters:
         notebook = executed_path(name, source, profile)
-        with_stamp(notebook, inputs, lambda name=name, notebook=notebook: execute(name, source, profile, notebook))
+        with_stamp(
+            notebook, inputs, lambda name=name, notebook=notebook: execute(name, source, profile, notebook)
+        )
     page = target / "retrospective.html"
     with_stamp(page, inputs, lambda: write(source, profile, target))
     for document in sorted(target.glob("retrospective.*")):
@@ -75,15 +77,23 @@ def reference(chapters: Sequence[str] = ()) -> None:
 # ---------------------------------------------------------------------------------------------------- rows
 
 
-def rows(name: str, source: str, profile: str) -> tuple[pd.DataFrame, Provenance]:
-    """Rows and provenance of a chapter: ``recorded`` (data/reference) or ``live`` (this machine's journal)."""
+def rows(name: str, source: str, profile: str, **changes: object) -> tuple[pd.DataFrame, Provenance]:
+    """Rows and provenance of a chapter: ``recorded`` (data/reference) or ``live`` (this machine).
+
+    Live trials that the journal lacks are run. ``changes`` are what a reader changed of the profile, as the chapter's
+    ``profile_with`` takes them; ``None`` changes nothing. Raises ``ValueError`` if recorded trials are to be changed.
+    """
     from retrospective.analysis.rows import load_reference  # noqa: PLC0415 (pandas)
 
+    changes = {key: value for key, value in changes.items() if value is not None}
     if source == "recorded":
+        if changes:
+            raise ValueError(f"recorded trials cannot be changed: say source = 'live' with {', '.join(changes)}")
         return load_reference(name)
     if source != "live":
         raise ValueError(f"source is 'recorded' or 'live', not {source!r}")
-    frame = chapter(name).run(profile, progress=False)
+    module = chapter(name)
+    frame = module.run(module.profile_with(profile, **changes))
     return frame, json.loads(runner.provenance_path(name, profile).read_text())
 
 
@@ -187,5 +197,3 @@ def with_stamp(product: Path, inputs: str, make: Callable[[], None]) -> None:
     stamp.unlink(missing_ok=True)
     make()
     stamp.write_text(inputs)
-
-

@@ -5,10 +5,11 @@
 ...     print(server.address, server.counters()["accepts"])
 """
 
-from servers._build import VARIANTS, BuildError, binary, binary_hash, build, build_root, designs
+from servers._build import GENERATORS, VARIANTS, BuildError, binary, binary_hash, build, build_root, designs
 from servers._server import Counters, Server, ServerError, arguments
 
 __all__ = [
+    "GENERATORS",
     "VARIANTS",
     "BuildError",
     "Counters",

@@ -1,4 +1,4 @@
-"""From C to executables: Meson drives the compiler, this module drives Meson, and only when a source has changed."""
+"""From C to executables: Meson drives the compiler, this module drives Meson, only when a source changed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def designs() -> dict[str, Path]:
 
 
 def binary(name: str, variant: str = "release") -> Path:
-    """Path of a design's or generator's executable, built if a source is newer; ``ValueError`` names the known ones."""
+    """Path of a design's or generator's executable, built if need be; ``ValueError`` names the known ones."""
     known = [*designs(), *GENERATORS]
     if name not in known:
         raise ValueError(f"no design {name!r}: there are {', '.join(known)}")
-    path = build(variant) / name
+    # Meson builds an executable in the folder that its source's meson.build names.
+    path = build(variant) / (Path("load", name) if name in GENERATORS else name)
     if not path.is_file():
         raise BuildError(
             f"{name} is not among what was built: is it in servers/**/meson.build as an executable?"
@@ -74,7 +75,7 @@ def _hash(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def build(variant: str = "release") -> Path:
-    """Build every executable of a variant and return the folder that holds them; does nothing if nothing changed.
+    """Build every executable of a variant, if a source changed, and return the folder that holds them.
 
     Processes that build at the same time wait for one another. Raises ``BuildError``.
     """
@@ -96,12 +97,12 @@ def build(variant: str = "release") -> Path:
 
 
 def build_root() -> Path:
-    """Where the variants are built; NAI_BUILD_DIR moves everything generated, as in ``retrospective.paths``."""
+    """Folder of the variants; NAI_BUILD_DIR moves everything generated, as in ``retrospective.paths``."""
     return Path(os.environ.get("NAI_BUILD_DIR") or SOURCE.parent / "build").absolute() / "servers"
 
 
 def _sources_state() -> str:
-    """State of all that a build depends on and that people edit: stat(2) of 50 files costs less than starting ninja."""
+    """State of the sources that people edit: stat(2) of 50 files costs less than starting ninja."""
     digest = hashlib.sha256(f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')}".encode())
     for path in sorted(SOURCE.rglob("*")):
         if path.suffix in {".c", ".h", ".S"} or path.name in {"meson.build", "meson.options"}:
@@ -155,7 +156,7 @@ def _run(command: Sequence[str], failure: str) -> None:
     if re.search(r"Unknown compiler|could not be invoked|No C compiler|not found or not executable", output):
         remedy = "install a C compiler: make system (as root), or name one with CC=…"
     elif "cannot find -l" in output and "san" in output:
-        remedy = "the compiler's sanitizer runtime is missing: install libgcc's or clang's, or build another variant"
+        remedy = "the compiler's sanitizer runtime is missing: install it, or build another variant"
     else:
         remedy = "mend what the compiler names above and run the same command again"
     raise BuildError(f"{failure}:\n{_last_lines(output, 40)}\n{remedy}")

@@ -28,7 +28,7 @@ class ServerError(RuntimeError):
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
-    """Options as a command line: ``_`` becomes ``-``, ``True`` a bare flag, ``None`` and ``False`` are left out."""
+    """Options as words: ``_`` becomes ``-``, ``True`` a bare flag, ``None`` and ``False`` are left out."""
     words: list[str] = []
     for name, value in options.items():
         if value is None or value is False:
@@ -53,7 +53,7 @@ class Counters:
         return self._file
 
     def raw(self) -> bytes:
-        """The memory as it stands; cheap, for readings that are decoded later."""
+        """Return the memory as it stands; cheap, for readings that are decoded later."""
         return os.pread(self._file, 16384, 0)
 
     @staticmethod
@@ -80,10 +80,10 @@ class Counters:
 
 
 class Server:
-    """A design serving ``root`` on a local address, as a context manager; for trials see ``retrospective.lab``.
+    """A design serving ``root`` on a local address, as a context manager.
 
-    ``options`` are the design's own (``accept_limit=10``). The server is killed when the thread that started it ends
-    without stopping it (PR_SET_PDEATHSIG), so none outlives a test run or a notebook.
+    ``options`` are the design's own (``accept_limit=10``). The server is killed when the thread that started
+    it ends without stopping it (PR_SET_PDEATHSIG), so none outlives a test run or a notebook.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Server:
             stderr=self._log,
             env=self._env,
             pass_fds=(self._counters.fileno(),),
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (touches no lock; the C library is loaded)
         )
         line = first_line(self._process.stdout.fileno(), timeout_s)
         if not line.startswith("listening "):
@@ -153,7 +153,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def stop(self, timeout_s: float = 10.0) -> int:
-        """Ask it to drain (SIGTERM) and return its exit code; killed, and its code negative, after ``timeout_s``."""
+        """Ask it to drain (SIGTERM) and return its exit code, negative if it had to be killed."""
         if self._process is None:
             raise ServerError(f"{self.design} has not been started")
         if self._process.poll() is None:
@@ -184,7 +184,7 @@ class Server:
 
 
 def first_line(file: int, timeout_s: float) -> str:
-    """First line that arrives on a pipe, without its end; what came, perhaps nothing, at its end or the time-out."""
+    """First line that arrives on a pipe, without its end, or what came until the time-out."""
     deadline = time.monotonic() + timeout_s
     line = b""
     poll = select.poll()

@@ -175,7 +175,11 @@ def peer_trials(profile: Profile, designs: Sequence[str] = ("floor", "epoll", "s
     ]
     if PEERS["nginx"].path():
         contenders += [
-            ("nginx", dict(variant), f"nginx, sendfile {variant['sendfile']}, multi_accept {variant['multi_accept']}")
+            (
+                "nginx",
+                dict(variant),
+                f"nginx, sendfile {variant['sendfile']}, multi_accept {variant['multi_accept']}",
+            )
             for variant in NGINX_VARIANTS
         ]
     if PEERS["lighttpd"].path():
@@ -244,7 +248,9 @@ def plan(profile: Profile, peaks: dict[Series, float]) -> Plan:
             trials += [overload_trial(profile, series, limit, target, ratio) for limit in series.limits]
     if profile.peers:
         trials += peer_trials(profile)
-    overload = next((s for s in profile.series if s.workload == "one-packet" and s.charge == "receiver"), None)
+    overload = next(
+        (s for s in profile.series if s.workload == "one-packet" and s.charge == "receiver"), None
+    )
     if profile.peers_overload and overload and peaks.get(overload, 0.0) > 0:
         ratio = max(overload.ratios)
         trials += peer_overload_trials(profile, place_by_ratio(peaks[overload], (ratio,))[0], ratio)
@@ -278,7 +284,12 @@ def profile_with(
     if designs:
         # A design the profile does not know yet takes the place of the first one it does.
         first = profile.series[0].design
-        series = [replace(s, design=d) for d in designs for s in series if s.design == (d if _known(profile, d) else first)]
+        series = [
+            replace(s, design=d)
+            for d in designs
+            for s in series
+            if s.design == (d if _known(profile, d) else first)
+        ]
     if limits:
         series = [replace(s, limits=tuple(str(limit) for limit in limits)) for s in series]
     if ratios:

@@ -6,10 +6,11 @@ modes) and ``ceilings`` (how much each generator can offer), and two direct meas
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from retrospective.experiments.runner import Measurement, measure
@@ -44,9 +45,28 @@ PROFILES = {
     "smoke": Profile("smoke", 1, 0.1, 0.2, 3, (5_000.0,), (20_000.0,)),
     "quick": Profile("quick", 3, 0.2, 0.4, 7, (20_000.0,), (40_000.0, 60_000.0)),
     "paper": Profile(
-        "paper", 10, 0.2, 0.5, 21, (15_000.0, 20_000.0, 25_000.0, 30_000.0), (40_000.0, 60_000.0, 80_000.0, 120_000.0)
+        "paper",
+        10,
+        0.2,
+        0.5,
+        21,
+        (15_000.0, 20_000.0, 25_000.0, 30_000.0),
+        (40_000.0, 60_000.0, 80_000.0, 120_000.0),
     ),
 }
+
+
+def profile_with(name: str, **changes: object) -> Profile:
+    """A named profile with what a reader changed in the notebook (any field of :class:`Profile`).
+
+    Raises ``ValueError`` for an unknown profile or field.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}: there are {', '.join(PROFILES)}")
+    try:
+        return replace(PROFILES[name], **changes)
+    except TypeError as error:
+        raise ValueError(f"no such part of a profile: {error}") from error
 
 
 def plan(profile: Profile) -> Plan:
@@ -69,14 +89,14 @@ def plan(profile: Profile) -> Plan:
         )
 
     closed = {"mode": "closed", "clients": AA_CLIENTS, "requests-per-connection": "inf"}
-    trials = [
-        trial("aa", f"replica {i:02d}", "receiver", closed, kind="aa") for i in range(profile.replicas)
-    ]
+    trials = [trial("aa", f"replica {i:02d}", "receiver", closed, kind="aa") for i in range(profile.replicas)]
     raw = {"mode": "raw", "arrivals": "uniform", "timeout-ms": 2000}
     for charge in ("receiver", "sender"):
         trials.append(trial("who-pays", f"raw, {charge} pays", charge, {**raw, "rate": WHO_PAYS_PER_S}))
         kernel = {"mode": "open", "arrivals": "uniform", "timeout-ms": 2000, "requests-per-connection": 1}
-        trials.append(trial("who-pays", f"kernel sockets, {charge} pays", charge, {**kernel, "rate": WHO_PAYS_PER_S}))
+        trials.append(
+            trial("who-pays", f"kernel sockets, {charge} pays", charge, {**kernel, "rate": WHO_PAYS_PER_S})
+        )
     # A ceiling is the generator's own, so the server is the one that costs least, and the sender's CPU does not pay
     # for what the server is sent.
     cheap = {"design": "floor", "close-after-reply": True, "backlog": 4096}
@@ -94,8 +114,11 @@ def plan(profile: Profile) -> Plan:
 def clock_facts(samples: int = 2000) -> dict[str, float]:
     """Cost and step of the monotonic clock as Python sees it, ns (an upper bound: it includes the interpreter)."""
     reads = [time.perf_counter_ns() for _ in range(samples)]
-    steps = [b - a for a, b in zip(reads, reads[1:], strict=False)]
-    return {"read_p50_ns": float(statistics.median(steps)), "step_min_ns": float(min(s for s in steps if s > 0))}
+    steps = [b - a for a, b in itertools.pairwise(reads)]
+    return {
+        "read_p50_ns": float(statistics.median(steps)),
+        "step_min_ns": float(min(s for s in steps if s > 0)),
+    }
 
 
 def timer_lateness(

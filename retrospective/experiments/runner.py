@@ -57,7 +57,10 @@ def measure(measurement: Measurement, *, progress: bool = True) -> pd.DataFrame:
         stored = provenance_path(measurement.chapter, measurement.profile)
         if summary.ran or not stored.exists():
             write_json(
-                stored, provenance() | {"capabilities": capabilities(), "profile": measurement.profile} | measurement.facts()
+                stored,
+                provenance()
+                | {"capabilities": capabilities(), "profile": measurement.profile}
+                | measurement.facts(),
             )
         return complete_rounds(journal.to_frame(), plan)
 

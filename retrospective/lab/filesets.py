@@ -1,4 +1,4 @@
-"""The files that are served: the paper's two workloads, the same bytes wherever and whenever they are made."""
+"""The files that are served: the paper's two workloads, the same bytes wherever they are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 CLASS_SHARES = (0.35, 0.50, 0.14, 0.01)
 CLASS_STEP_BYTES = (102.4, 1024.0, 10240.0, 102400.0)
 FILES_A_CLASS = 9
-#: Within a class SPECweb99 draws by Zipf too, the middle file most often: rank of the file of 1, 2, … 9 steps.
+#: Within a class SPECweb99 draws by Zipf too, the middle file most often: rank of the file of 1, 2, … 9
+#: steps.
 RANK_IN_CLASS = (9, 6, 4, 2, 1, 3, 5, 7, 8)
 #: The one-packet workload: headers and body fit one segment of a 1,500-byte MTU.
 ONE_PACKET_BYTES = 1024
@@ -41,7 +42,7 @@ class Fileset:
     files: tuple[File, ...]
 
     def file(self, path: str) -> File:
-        """The file of a URL path."""
+        """Return the file of a URL path."""
         return next(file for file in self.files if file.path == path)
 
     def on_disk(self, file: File) -> Path:
@@ -55,12 +56,12 @@ def one_packet(directory: Path) -> Fileset:
 
 
 def canned(directory: Path, size: int = ONE_PACKET_BYTES) -> Fileset:
-    """What the design *floor* answers to whatever it is asked: ``size`` times the letter x, as ``/1k.bin``."""
+    """Return what the design *floor* answers to whatever it is asked, ``size`` times x, as ``/1k.bin``."""
     return _made(directory, f"canned-{size}", lambda: [("/1k.bin", size, 1.0)], lambda _, size: b"x" * size)
 
 
 def specweb99_like(directory: Path, directories: int = 4) -> Fileset:
-    """SPECweb99's static files: 36 a directory in four size classes, about 5 MB; Zipf (α = 1) over directories."""
+    """SPECweb99's static files: 36 a directory in four size classes, about 5 MB; Zipf over directories."""
     return _made(directory, f"specweb99-like-{directories}", lambda: _specweb99(directories))
 
 
@@ -89,7 +90,7 @@ def _made(
     entries: Callable[[], Iterable[tuple[str, int, float]]],
     content_of: Callable[[str, int], bytes] = _content,
 ) -> Fileset:
-    """The set as it lies below ``directory``, made there first if it is not; two processes may do so at once."""
+    """Return the set below ``directory``, made first if it is not there; two processes may do so at once."""
     home = directory.absolute() / name
     if not home.exists():
         directory.mkdir(parents=True, exist_ok=True)

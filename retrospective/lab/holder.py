@@ -1,14 +1,16 @@
-"""The holder: a small process that makes two hosts out of namespaces, starts what runs in them, and takes all with it.
+"""The holder: a small process that makes two hosts, starts what runs there, and takes all with it.
 
-Started by :mod:`retrospective.lab.hosts` as a fresh, single-threaded interpreter without site packages (what enters
-namespaces must have one thread; a fork of a notebook has many). Nothing on the host is changed, and no root is needed.
+Started by :mod:`retrospective.lab.hosts` as a fresh, single-threaded interpreter without site packages (what
+enters namespaces must have one thread; a fork of a notebook has many). Nothing on the host is changed, and no
+root is needed.
 
-Lifetime. Everything started here lives in the holder's pid namespace and is killed by the kernel when the namespace's
-first process ends, which it does when its request socket reaches end of file or the parent's pidfd says that it is
-gone, SIGKILL included. PR_SET_PDEATHSIG would not do for the parent: it fires when the *thread* that spawned ends. It
-does inside the holder. An own session keeps a notebook's interrupt away.
+Lifetime. Everything started here lives in the holder's pid namespace and is killed by the kernel when the
+namespace's first process ends, which it does when its request socket reaches end of file or the parent's
+pidfd says that it is gone, SIGKILL included. PR_SET_PDEATHSIG would not do for the parent: it fires when the
+*thread* that spawned ends. It does inside the holder. An own session keeps a notebook's interrupt away.
 
-Without namespaces (``LoopbackLab``) the same process starts programs on the host itself, and they die by PDEATHSIG.
+Without namespaces (``LoopbackLab``) the same process starts programs on the host itself, and they die by
+PDEATHSIG.
 """
 
 from __future__ import annotations
@@ -36,9 +38,10 @@ INTERFACE = "lab0"
 ADDRESS = {SERVER: "10.0.0.1", CLIENT: "10.0.0.2"}
 MAC = {SERVER: "02:00:00:00:00:01", CLIENT: "02:00:00:00:00:02"}
 SOURCES = tuple(f"10.0.1.{i}" for i in range(1, 33))
-#: Connections of the raw client come from here. The client host owns none of these addresses, and the server sends to
-#: them through a gateway whose hardware address no interface has: the client's kernel sees PACKET_OTHERHOST and drops
-#: the packet before TCP could answer with a reset (ip_rcv_core, net/ipv4/ip_input.c), but AF_PACKET has seen it.
+#: Connections of the raw client come from here. The client host owns none of these addresses, and the server
+#: sends to them through a gateway whose hardware address no interface has: the client's kernel sees
+#: PACKET_OTHERHOST and drops the packet before TCP could answer with a reset (ip_rcv_core,
+#: net/ipv4/ip_input.c), but AF_PACKET has seen it.
 RAW_NETWORK, RAW_PREFIX = "10.128.0.0", 9
 RAW_GATEWAY, RAW_GATEWAY_MAC = "10.0.0.3", "02:00:00:00:00:03"
 
@@ -49,8 +52,9 @@ _SIOCETHTOOL, _SIOCGIFFLAGS, _IFF_RUNNING = 0x8946, 0x8913, 0x40
 #: ethtool commands that switch offloads: checksums, TSO, GSO, GRO (linux/ethtool.h).
 _OFFLOADS = {"tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
-#: Written in both hosts. Cookies off: a full queue drops, as in 2004, and is counted. tcp_max_syn_backlog so high that
-#: the listener's backlog alone decides (tcp_conn_request). No metrics: a connection must not depend on those before it.
+#: Written in both hosts. Cookies off: a full queue drops, as in 2004, and is counted. tcp_max_syn_backlog so
+#: high that the listener's backlog alone decides (tcp_conn_request). No metrics: a connection must not depend
+#: on those before it.
 _SYSCTLS = {
     "net/core/somaxconn": "65535",
     "net/ipv4/tcp_syncookies": "0",
@@ -97,6 +101,7 @@ class Holder:
         self.settings = settings
         self.namespaces: dict[str, int] = {}
         self.scratch = ""
+        self.pid = os.getpid()
 
     # ------------------------------------------------------------------------------------------ the two hosts
 
@@ -111,7 +116,7 @@ class Holder:
                     contextlib.suppress(FileNotFoundError) if name in _OPTIONAL else contextlib.nullcontext()
                 ):
                     write(f"/proc/sys/{name}", value)
-            if masks:  # a device takes the mask it finds when it is made (net/core/net-sysfs.c, rx_queue_default_mask)
+            if masks:  # a device takes the mask it finds when it is made (rx_queue_default_mask, net-sysfs.c)
                 write("/proc/sys/net/core/rps_default_mask", masks[side])
         # The current namespace is the last one made: the client's.
         netlink.request([netlink.veth(INTERFACE, MAC[CLIENT], MAC[SERVER], self.namespaces[SERVER])])
@@ -148,7 +153,7 @@ class Holder:
         return {"steering": steering}
 
     def read_steering(self) -> str | None:
-        """CPU mask of the wire's end in the current namespace, read back from sysfs; ``None`` where none can be mounted."""
+        """CPU mask of this namespace's end of the wire, read back; ``None`` where no sysfs can be mounted."""
         try:
             libc("mount", b"none", b"/sys", b"sysfs", 0, None)
         except OSError:  # a container that shows only parts of /sys lets no fresh one be mounted
@@ -193,30 +198,30 @@ class Holder:
     def on_spawn(
         self, files: list[int], side: str, argv: list[str], cpu: int | None, env: dict[str, str]
     ) -> tuple[dict, list[int]]:
-        """Start a program on a host, pinned; ``files`` become its descriptors 0, 1, 2, 3…; its pidfd is returned."""
-        holder = os.getpid()
+        """Start a program on a host; ``files`` become its descriptors 0, 1, 2, 3…; its pidfd is returned."""
         pid = os.fork()
         if pid == 0:
             try:
-                self.become(side, argv, cpu, env, files, holder)
+                self.become(side, argv, cpu, env, files)
             finally:
                 os._exit(127)
         return {"pid": pid}, [os.pidfd_open(pid)]
 
     def become(
-        self, side: str, argv: list[str], cpu: int | None, env: dict[str, str], files: list[int], holder: int
+        self, side: str, argv: list[str], cpu: int | None, env: dict[str, str], files: list[int]
     ) -> None:
         """Turn this fresh child into the program."""
         try:
             libc("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != holder:
-                return  # it ended before the line above
+            if os.getppid() != self.pid:
+                return  # the holder ended before the line above
             self.enter(side)
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
             for ignored in (signal.SIGINT, signal.SIGPIPE):
                 signal.signal(ignored, signal.SIG_DFL)
-            # Received descriptors may have the very numbers they are to be given: move them out of the way first.
+            # Received descriptors may have the very numbers they are to be given: move them out of the way
+            # first.
             high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 100) for file in files]
             for number, file in enumerate(high):
                 os.dup2(file, number)
@@ -225,7 +230,7 @@ class Holder:
             os.write(2, f"cannot start {argv[0]}: {error}\n".encode())
 
     def on_wait(self, files: list[int], pid: int) -> tuple[dict, list[int]]:
-        """Return exit code and resource usage of a program that has ended (``code`` is ``None`` if it has not)."""
+        """Return exit code and resource usage of a program; ``code`` is ``None`` if it has not ended."""
         del files
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if not ended:
@@ -256,7 +261,7 @@ class Holder:
     # ------------------------------------------------------------------------------------------ begin and end
 
     def make_scratch(self) -> None:
-        """Make a folder for a peer's configuration that vanishes with the holder: a private tmpfs, or a removed folder."""
+        """Make a folder for peers' configuration that vanishes with the holder."""
         if self.namespaces:
             libc("mount", b"none", b"/dev/shm", b"tmpfs", 0, b"size=16m,mode=0777")
             self.scratch = "/dev/shm"
@@ -314,7 +319,7 @@ def enter_user_namespace() -> None:
 
 
 def isolate() -> None:
-    """Go on as the first process of new pid and mount namespaces; the caller stays outside and ends with it."""
+    """Go on as the first process of new pid and mount namespaces; the caller waits outside."""
     if os.geteuid() != 0:
         enter_user_namespace()
     try:

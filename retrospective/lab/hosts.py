@@ -23,8 +23,8 @@ from retrospective import paths
 from retrospective.lab import holder
 from retrospective.lab.holder import CLIENT, SERVER
 
-#: Who pays for a packet's journey through the receiving stack: the CPU of the host that receives it (both ends of the
-#: wire steered), or, as veth does by itself, the CPU that sent it.
+#: Who pays for a packet's journey through the receiving stack: the CPU of the host that receives it (both
+#: ends of the wire steered), or, as veth does by itself, the CPU that sent it.
 CHARGES = ("receiver", "sender")
 
 #: A holder that has not answered after this long never will.
@@ -32,7 +32,7 @@ _PATIENCE_S = 20.0
 
 
 class LabUnavailable(RuntimeError):  # noqa: N818 (a state of the machine, said in one line)
-    """This machine lets no lab be made; says how to allow it."""
+    """No lab can be made on this machine; says how to allow it."""
 
 
 class HasDescriptor(Protocol):
@@ -54,7 +54,7 @@ class Usage:
 
 
 class Process:
-    """A process on a host of the lab. ``pid`` is the one this interpreter sees; its pidfd never names another."""
+    """A process on a host of the lab. ``pid`` is the one that this interpreter sees."""
 
     def __init__(self, lab: Hosts, inner_pid: int, pidfd: int) -> None:
         self._lab = lab
@@ -98,7 +98,7 @@ class Process:
         return usage
 
     def cpu_s(self) -> float:
-        """CPU time of all its threads so far, from the kernel's clock of that process (clock_getcpuclockid(3))."""
+        """CPU time of all its threads so far, by the kernel's clock of it (clock_getcpuclockid(3))."""
         if self._usage is not None:
             return self._usage.cpu_s
         return time.clock_gettime((~self.pid << 3) | 2)
@@ -121,7 +121,8 @@ class Hosts:
     def __init__(self, settings: Mapping[str, Any], server_cpu: int, client_cpu: int) -> None:
         self.server_cpu = server_cpu
         self.client_cpu = client_cpu
-        #: side -> CPU mask that the kernel says it steers received packets to; ``None`` where it cannot be read.
+        #: side -> CPU mask that the kernel says it steers received packets to; ``None`` where it cannot be
+        #: read.
         self.steering: dict[str, str | None] = {}
         #: Folder on the hosts that vanishes with them, for peers' configuration and temporary files.
         self.scratch = ""
@@ -215,7 +216,7 @@ class Hosts:
         cpu: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start a program on a host, pinned to ``cpu``; ``pass_files`` become its descriptors 3, 4, …; the rest is null.
+        """Start a program on a host, pinned to ``cpu``; ``pass_files`` become its descriptors 3, 4 and on.
 
         A program that cannot be started ends with code 127 and says why on its stderr.
         """
@@ -253,7 +254,7 @@ class Hosts:
 
 
 class Lab(Hosts):
-    """Two hosts with a network each and a wire between them, made of namespaces: no root, nothing on the host changes.
+    """Two hosts with a network each and a wire between them, made of namespaces, without root.
 
     Parameters
     ----------
@@ -273,7 +274,7 @@ class Lab(Hosts):
         cpus = os.sched_getaffinity(0)
         if not {server_cpu, client_cpu} <= _usable_cpus() or server_cpu == client_cpu:
             raise LabUnavailable(
-                f"the lab needs CPUs {server_cpu} and {client_cpu}, one a host; this process may use {sorted(cpus)}"
+                f"the lab needs CPUs {server_cpu} and {client_cpu}, one a host; usable here: {sorted(cpus)}"
             )
         self.charge = charge
         self.server_address = holder.ADDRESS[SERVER]
@@ -298,12 +299,12 @@ class Lab(Hosts):
             raise LabUnavailable(f"no lab can be made here ({error}): {remedy()}") from error
 
     def steered_as_promised(self) -> bool:
-        """Whether both ends steer as ``charge`` says; ends that cannot be read were at least told so without error."""
+        """Whether both ends steer as ``charge`` says; one that cannot be read was told so."""
         return all(self.steering[side] in (None, mask) for side, mask in self.promised.items())
 
 
 class LoopbackLab(Hosts):
-    """The same programs on this host's loopback, where no lab can be made; its rows say ``charge = loopback``."""
+    """The same programs on this host's loopback, where no lab can be made; rows say ``loopback``."""
 
     def __init__(self, server_cpu: int = 0, client_cpu: int = 1) -> None:
         usable = sorted(_usable_cpus())

@@ -1,4 +1,4 @@
-"""What the kernel counts: per network namespace, per CPU, per process. Taken raw and fast, decoded after the trial."""
+"""What the kernel counts, per network, CPU and process: taken raw and fast, decoded after the trial."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def named_pairs(text: str) -> dict[str, int]:
 
 
 def softnet(text: str) -> dict[int, tuple[int, int]]:
-    """Decode /proc/net/softnet_stat: CPU -> packets (processed, dropped for a full backlog). Host-wide, not per network.
+    """Decode /proc/net/softnet_stat: CPU -> packets (processed, dropped), of the whole machine.
 
-    The CPU is the 13th column (net/core/net-procfs.c); rows of CPUs that are offline are left out, so it is needed.
+    The CPU is the 13th column (net/core/net-procfs.c); rows of CPUs that are offline are left out, so it is
+    needed.
     """
     rows = {}
     for number, line in enumerate(text.splitlines()):
@@ -38,7 +39,7 @@ def softnet(text: str) -> dict[int, tuple[int, int]]:
 
 
 def cpu_times(text: str) -> dict[int, dict[str, float]]:
-    """Decode /proc/stat: CPU -> seconds by kind. The clock ticks at USER_HZ, so a share is good to a few ticks."""
+    """Decode /proc/stat: CPU -> seconds by kind, in ticks of USER_HZ: a share is good to a few ticks."""
     rows = {}
     for line in text.splitlines():
         head, *columns = line.split()
@@ -50,7 +51,7 @@ def cpu_times(text: str) -> dict[int, dict[str, float]]:
 
 
 def sectors_read(text: str) -> int:
-    """Bytes that whole devices have read, from /proc/diskstats (sectors of 512 bytes, partitions left out)."""
+    """Bytes that whole devices have read, from /proc/diskstats (sectors of 512 bytes)."""
     total = 0
     for line in text.splitlines():
         _, _, name, _, _, sectors, *_ = line.split()
@@ -80,7 +81,7 @@ class Reading:
 
 
 class Gauge:
-    """Takes readings of one server; all files are open beforehand, so that a reading costs a few hundred µs."""
+    """Takes readings of one server; all files are open beforehand, so that one costs little."""
 
     def __init__(self, lab: Hosts, server: Process, counters: Callable[[], bytes] | None) -> None:
         self._server = server
@@ -123,7 +124,7 @@ class Gauge:
 
 
 def differences(begin: Reading, end: Reading, server_cpu: int, client_cpu: int) -> dict[str, Any]:
-    """What happened between two readings, as columns of a trial's row (shares of the elapsed time, rates a second)."""
+    """Return what happened between two readings as columns of a row: shares of the time, rates a second."""
     elapsed = end.at_s - begin.at_s
     net = {
         name: value - named_pairs(begin.netstat.decode()).get(name, 0)
@@ -182,7 +183,7 @@ def sockets_and_files(pid: int) -> tuple[int, int] | None:
 
 
 def established(tcp_table: str) -> int:
-    """Count connections in /proc/net/tcp that are established and belong to a process (state 01, an inode)."""
+    """Count established connections that a process holds, in /proc/net/tcp (state 01, an inode)."""
     rows = (line.split() for line in tcp_table.splitlines()[1:])
     return sum(row[3] == "01" and row[9] != "0" for row in rows)
 

@@ -1,7 +1,8 @@
 """Just enough rtnetlink(7) for two hosts and a wire: links, addresses, neighbours, routes.
 
-Made by hand because the holder makes a fresh pair of hosts for every trial: importing a netlink library takes longer
-than all of a trial's preparation, and may start threads, which a process that enters namespaces must not have.
+Made by hand because the holder makes a fresh pair of hosts for every trial: importing a netlink library takes
+longer than all of a trial's preparation, and may start threads, which a process that enters namespaces must
+not have.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def mac_bytes(mac: str) -> bytes:
 
 
 def veth(name: str, mac: str, peer_mac: str, peer_namespace: int) -> tuple[int, bytes]:
-    """Make a veth pair, both ends called ``name``, one queue each; the peer lies in the namespace of that descriptor."""
+    """Make a veth pair, both ends called ``name``, one queue each, the peer in another namespace."""
     queues = attribute(31, struct.pack("=I", 1)) + attribute(
         32, struct.pack("=I", 1)
     )  # IFLA_NUM_{TX,RX}_QUEUES
@@ -92,7 +93,7 @@ def route(name: str, network: str, prefix: int, gateway: str) -> tuple[int, byte
 
 
 def request(messages: list[tuple[int, bytes]]) -> None:
-    """Send messages in the current network namespace and await their acknowledgements; ``OSError`` on the first error."""
+    """Send messages in the current network namespace and await their acknowledgements. Raises ``OSError``."""
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     ) as rtnetlink:

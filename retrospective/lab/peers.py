@@ -32,12 +32,12 @@ class Peer:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def path(self) -> Path | None:
-        """The executable, or ``None``: then ``make system`` (as root) installs it."""
+        """Return the executable, or ``None``: then ``make system`` (as root) installs it."""
         found = shutil.which(self.executable, path=_SEARCH)
         return Path(found).resolve() if found else None
 
     def version(self) -> str | None:
-        """What it calls itself, or ``None`` if absent."""
+        """Return its version, or ``None`` if it is absent."""
         path = self.path()
         if path is None:
             return None

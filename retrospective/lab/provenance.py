@@ -80,13 +80,13 @@ def provenance() -> dict[str, Any]:
 
 @functools.cache
 def machine_id() -> str:
-    """Hash of CPU model, cores, memory and virtualisation: equal for machines of a kind, and of nobody's identity."""
+    """Hash of CPU model, cores, memory and virtualisation: equal for equal machines, nobody's identity."""
     parts = (cpu_model(), os.cpu_count(), memory_gib(), virtualisation(), platform.machine())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def cpu_model() -> str:
-    """The CPU's name for itself."""
+    """Return the CPU's name for itself."""
     return _cpuinfo("model name") or _cpuinfo("Hardware") or platform.processor() or platform.machine()
 
 
@@ -137,7 +137,7 @@ def compiler(variant: str = "release") -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """Commit and whether the tree differs from it; works in a clone that another user owns, and without git."""
+    """Commit, and whether the tree differs from it; works in another user's clone, and without git."""
     try:
         head = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")
@@ -152,9 +152,10 @@ def _git(*arguments: str) -> str:
 
 
 def _binaries() -> dict[str, str]:
-    folder = servers.build_root() / "release"
-    names = [*servers.designs(), "load", "rawload"]
-    return {name: servers.binary_hash(folder / name)[:16] for name in names if (folder / name).is_file()}
+    return {
+        name: servers.binary_hash(servers.binary(name))[:16]
+        for name in (*servers.designs(), *servers.GENERATORS)
+    }
 
 
 def _mitigations() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The course of one trial on the lab's hosts: start, await, warm up, measure, check, end. Every wait has an end."""
+"""The course of one trial on the lab's hosts: start, await, warm up, measure, check. Every wait ends."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LEAST_ACHIEVED = 0.98
 MOST_LAG_P99_US = 10_000.0
 #: A generator that uses this much of its CPU was the bottleneck itself.
 SATURATED_SHARE = 0.97
-#: Share of the window in which the server was runnable but something other than its own packets had its CPU, or in
-#: which the hypervisor gave a CPU to others.
+#: Share of the window in which the server was runnable but something other than its own packets had its CPU,
+#: or in which the hypervisor gave a CPU to others.
 MOST_DISTURBED = 0.05
 
 PORT = 8080
@@ -37,8 +37,8 @@ _START_S = 5.0  # for a server to answer its first request
 _ANSWER_S = 2.0  # for a server to answer a single request afterwards
 _DRAIN_S = 0.3  # for a server to close what its clients have left
 _GENERATOR_S = 10.0  # for a generator to end, beyond its window and a time-out
-#: From the generator's start to its first request: the lab's readings lag its window by as much, and rates are taken
-#: over the time between two readings.
+#: From the generator's start to its first request: the lab's readings lag its window by as much, and rates
+#: are taken over the time between two readings.
 _LEAD_S = 0.005
 _LOG_LINES = 12
 
@@ -61,6 +61,7 @@ class Session:
         options: Mapping[str, Any],
         load: Mapping[str, Any],
         files: Fileset,
+        *,
         command: Callable[[str, Path, str], list[str]] | None = None,
     ) -> None:
         self._lab = lab
@@ -100,7 +101,7 @@ class Session:
     # ------------------------------------------------------------------------------------------ the course
 
     def run(self, row: Row, disturbance: Callable[[Hosts, Process], None] | None = None) -> None:
-        """Fill ``row``; raises ``Rejected`` if it does not count, with what was measured filled in all the same."""
+        """Fill ``row``; raises ``Rejected`` if it does not count, with what was measured filled in."""
         if not self._lab.steered_as_promised():
             raise Rejected(
                 "steering", f"the wire is steered as {self._lab.steering}, not as {self._lab.charge} pays"
@@ -112,7 +113,7 @@ class Session:
         report, happened = self._measure(server, disturbance)
         row |= _of_generator(report) | _of_kernel(happened, report) | _of_counters(happened)
         row["fds_leaked"] = self._leaked(server, before)
-        self._judge(row, server, on_disk)
+        self._judge(row, report["replies_not_200"], server, on_disk)
 
     def _start_server(self) -> Process:
         if self._lab.interface is None:
@@ -241,7 +242,7 @@ class Session:
         return Rejected("server-failed", f"it ended with code {_code(server)} under load", "failed")
 
     def _leaked(self, server: Process, before: tuple[int, int] | None) -> int | None:
-        """Descriptors beyond those that open connections and served files account for, once the server had time."""
+        """Descriptors beyond those that open connections and served files account for."""
         deadline = time.monotonic() + _DRAIN_S
         while True:
             after = kernel_counters.sockets_and_files(server.pid)
@@ -258,7 +259,7 @@ class Session:
                 )
             time.sleep(0.01)
 
-    def _judge(self, row: Row, server: Process, on_disk: list[Path]) -> None:
+    def _judge(self, row: Row, refusals: int, server: Process, on_disk: list[Path]) -> None:
         """Raise ``Rejected`` for the first reason why the trial does not count, the gravest first."""
         if not server.alive():
             raise self._ended(server)
@@ -273,8 +274,10 @@ class Session:
             raise Rejected("not-answering", f"after the load, {problem}", "failed")
         if row["fds_leaked"]:
             raise Rejected("fd-leak", f"{row['fds_leaked']} descriptors", "failed")
-        if row["replies_not_200"] or not row["replies_per_s"]:
-            raise Rejected("not-answering", f"{row['replies_not_200']} replies were no 200", "failed")
+        if refusals or not row["replies_per_s"]:
+            raise Rejected(
+                "not-answering", f"{row['replies_per_s']:.0f} replies/s, {refusals} were no 200", "failed"
+            )
         if (gone := pagecache.cold(on_disk)) != []:
             raise Rejected("cache-cold", f"{len(gone)} of {len(on_disk)} files were not in memory at the end")
         disturbed = row["server_foreign_delay_share"] or 0.0
@@ -288,12 +291,13 @@ class Session:
             busy = row["client_cpu_share"] + (row["cpu1_softirq_share"] or 0.0)
             raise Rejected(
                 "generator-saturated" if busy >= SATURATED_SHARE else "generator-late",
-                f"issued {row['achieved_ratio']:.1%} of its schedule, 99 % within {row['lag_p99_us'] / 1000:.1f} ms, "
-                f"with {row['client_cpu_share']:.0%} of its CPU",
+                f"issued {row['achieved_ratio']:.1%} of its schedule, 99 % of it "
+                f"within {row['lag_p99_us'] / 1000:.1f} ms, with {row['client_cpu_share']:.0%} of its CPU",
             )
 
 
-# ------------------------------------------------------------------------------------------------ into columns
+# ------------------------------------------------------------------------------------------------ into
+# columns
 
 
 def _of_generator(report: Mapping[str, Any]) -> Row:
@@ -317,7 +321,6 @@ def _of_generator(report: Mapping[str, Any]) -> Row:
         "client_cpu_share": report["cpu_share"],
         "bodies_verified": report["bodies_verified"],
         "bodies_mismatched": report["bodies_mismatched"] + report["lengths_mismatched"],
-        "replies_not_200": report["replies_not_200"],
         **{f"latency_{q}_us": latency[f"{q}_us"] for q in ("mean", "p50", "p90", "p99", "p999", "max")},
         "latency_count": latency["count"],
         "latency_censored": latency["censored"],
@@ -357,7 +360,8 @@ def _of_counters(happened: Mapping[str, Any]) -> Row:
     }
 
 
-# ------------------------------------------------------------------------------------------------ small things
+# ------------------------------------------------------------------------------------------------ small
+# things
 
 
 def _whole(answer: bytes) -> int | None:

@@ -1,8 +1,9 @@
 """A trial: one run of one server at one point, and whether it counts.
 
-It counts (``valid``) only if the generator kept its schedule, every checked body was right, the files lay in memory
-before and after, the wire was steered as promised, nothing else competed for the server's CPU, and the server was alive
-and whole at the end. Otherwise it is a row too, with its reason and the last lines of what the programs said.
+It counts (``valid``) only if the generator kept its schedule, every checked body was right, the files lay in
+memory before and after, the wire was steered as promised, nothing else competed for the server's CPU, and the
+server was alive and whole at the end. Otherwise it is a row too, with its reason and the last lines of what
+the programs said.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ ROW_COLUMNS = (
 class Trial:
     """What is to be run. Equal trials have equal keys; the label tells replicas of a trial apart.
 
-    ``load["mode"]`` is ``open``, ``closed`` (kernel sockets) or ``raw`` (hand-made segments); its other entries are the
-    generator's options, as ``options`` are the server's.
+    ``load["mode"]`` is ``open``, ``closed`` (kernel sockets) or ``raw`` (hand-made segments); its other
+    entries are the generator's options, as ``options`` are the server's.
     """
 
     chapter: str
@@ -124,7 +125,8 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-#: Instead of the server's own command line (tests plant faults by it): address, root, counters' path -> words.
+#: Instead of the server's own command line (tests plant faults by it): address, root, counters' path ->
+#: words.
 Command = Callable[[str, Path, str], list[str]]
 #: Called when the measuring window begins, with the hosts and the server.
 Disturbance = Callable[[Hosts, Process], None]
@@ -140,9 +142,9 @@ def run_trial(
 ) -> Row:
     """Run a trial and return its row, whatever became of it.
 
-    Raises only what no repetition would mend: ``BuildError``, ``LabUnavailable``, and ``ValueError`` for a trial that
-    cannot be (an unknown design, workload or option). Where user namespaces are refused it runs over loopback, with
-    kernel sockets, and its row says so (``charge`` and ``load_mode``).
+    Raises only what no repetition would mend: ``BuildError``, ``LabUnavailable``, and ``ValueError`` for a
+    trial that cannot be (an unknown design, workload or option). Where user namespaces are refused it runs
+    over loopback, with kernel sockets, and its row says so (``charge`` and ``load_mode``).
     """
     if trial.workload not in filesets.WORKLOADS:
         raise ValueError(f"no workload {trial.workload!r}: there are {', '.join(filesets.WORKLOADS)}")
@@ -187,7 +189,7 @@ def run_trial(
         if lab.interface is None and load["mode"] == "raw":
             load |= {"mode": "open", "requests-per-connection": 1}
         row |= {"charge": lab.charge, "load_mode": load["mode"]}
-        session = Session(lab, trial.design, trial.options, load, files, command)
+        session = Session(lab, trial.design, trial.options, load, files, command=command)
         outcome: Row = {"valid": True, "status": "ok", "reason": ""}
         try:
             session.run(row, disturbance)

@@ -197,7 +197,7 @@ def peak_note(
 ) -> None:
     """Say what 1 on a relative axis stands for."""
     if np.isfinite(value):
-        text = f"peak {value:,.0f} {unit}"
+        text = f"1 = {value:,.0f} {unit}"
         side = "right" if where[0] > 0.5 else "left"
         level = "bottom" if where[1] < 0.5 else "top"
         axes.text(*where, text, transform=axes.transAxes, ha=side, va=level, fontsize=7, color="#444444")

@@ -1,0 +1,123 @@
+"""What the retrospective is made from: trials gathered, figures drawn, numbers formatted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from matplotlib import pyplot
+
+from retrospective.analysis import figures, summary
+from retrospective.analysis.claims import ledger
+from retrospective.analysis.figures import NothingToDraw, Site
+from retrospective.analysis.rows import NoReferenceError, load_reference
+from retrospective.analysis.statistics import VERDICTS
+from retrospective.experiments import CHAPTERS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE, REFERENCE = "this machine", "reference machine"
+
+
+@dataclass
+class Material:
+    """Trials of the machine that is judged, the reference machine beside it, and their ledgers.
+
+    ``here`` is the reader's machine if live, the reference machine if recorded; ``reference`` is ``None``
+    where nothing is recorded. ``missing`` is filled by :func:`draw`.
+    """
+
+    source: str
+    profile: str
+    here: Site
+    reference: Site | None
+    claims: list[dict[str, Any]]
+    reference_claims: list[dict[str, Any]] | None = None
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the trials were made on this machine."""
+        return self.source == "live"
+
+    @property
+    def beside(self) -> Site | None:
+        """The reference machine where it is another than the one that is judged."""
+        return self.reference if self.is_live else None
+
+    def values(self) -> dict[str, Any]:
+        """Everything the chapters may print, formatted."""
+        here = summary.site_values(self.here)
+        claims = summary.claim_values(self.claims, self.reference_claims if self.is_live else self.claims)
+        return {
+            "source": self.source,
+            "profile": self.profile,
+            "is_live": self.is_live,
+            "generated": summary.newest(self.here.frame) or datetime.now(UTC).isoformat(timespec="seconds"),
+            "here": here,
+            "reference": self._reference_values(here),
+            "published": summary.published_values(),
+            "claims": claims,
+            "claim": {claim["id"]: claim for claim in claims},
+            "verdicts": summary.verdict_values([c for c in self.claims if not c["extension"]]),
+            "verdicts_all": summary.verdict_values(self.claims),
+            "verdict_words": [{"verdict": word, "meaning": meaning} for word, meaning in VERDICTS.items()],
+            "missing_figures": list(self.missing),
+        }
+
+    def _reference_values(self, here: dict[str, Any]) -> dict[str, Any] | None:
+        if not self.is_live:
+            return here
+        return summary.site_values(self.reference) if self.reference else None
+
+
+def gather(source: str, profile: str) -> Material:
+    """Read the trials of a source (``live`` measures what its profile still lacks) and judge the claims.
+
+    Raises ``NoReferenceError`` if recorded trials are asked for and there are none.
+    """
+    from retrospective.workflow import rows  # noqa: PLC0415 (workflow writes documents: no circle at import)
+
+    here = _site(REFERENCE if source == "recorded" else HERE, {c: rows(c, source, profile) for c in CHAPTERS})
+    reference = here
+    if source == "live":
+        try:
+            reference = _site(REFERENCE, {chapter: load_reference(chapter) for chapter in CHAPTERS})
+        except NoReferenceError:
+            reference = None
+    claims = ledger(here.frame)
+    recorded = ledger(reference.frame) if source == "live" and reference else None
+    return Material(source, profile, here, reference, claims, recorded)
+
+
+def _site(name: str, chapters: dict[str, tuple[pd.DataFrame, dict[str, Any]]]) -> Site:
+    """All chapters of one machine; their provenance is the same but for what each chapter adds."""
+    facts: dict[str, Any] = {}
+    for _, more in chapters.values():
+        facts |= more
+    frames = [frame for frame, _ in chapters.values() if len(frame)]
+    # All-missing columns of one chapter must not decide the type of the other's.
+    frame = pd.concat(frames, ignore_index=True) if frames else next(iter(chapters.values()))[0]
+    return Site(name, frame, facts)
+
+
+def draw(material: Material) -> Iterator[tuple[str, Figure]]:
+    """Draw every figure that the trials allow; the others are named in ``material.missing``, with the reason.
+
+    A figure is to be saved before the next one is asked for: the style holds until then.
+    """
+    material.missing.clear()
+    for name in figures.FIGURES:
+        try:
+            figure = figures.draw(name, material.here, material.beside)
+        except NothingToDraw as nothing:
+            material.missing.append({"name": name, "why": str(nothing)})
+            print(f"figure {name} is left out: {nothing}", file=sys.stderr)
+            continue
+        with pyplot.rc_context(figures.STYLE):
+            yield name, figure

@@ -1,0 +1,168 @@
+"""What this machine can do for the experiments, and how to get what it cannot. Every answer is a trial, not a guess."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from retrospective.lab import cgroups
+from retrospective.lab.hosts import CLIENT, Lab, LabError, LabUnavailable
+from retrospective.lab.peers import PEERS
+
+Capability = dict[str, Any]  # name, available, detail, remedy
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CACHESTAT, _IO_URING_SETUP = 451, 425
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_DUMMY = 1, 9
+_PERF_ATTRIBUTE_BYTES = 112
+_EXCLUDE_KERNEL, _EXCLUDE_HV, _WATERMARK, _CONTEXT_SWITCH = 1 << 5, 1 << 6, 1 << 14, 1 << 26
+
+_SYSTEM = "as root: make system"
+#: Load generators that others wrote, to compare ours with.
+CLIENTS = ("wrk", "httperf", "ab", "h2load", "curl")
+
+
+def capabilities() -> list[Capability]:
+    """Probe everything; each entry says what there is, or what to do."""
+    return [
+        _entry(
+            "cpus",
+            (os.cpu_count() or 1) >= 2,
+            f"{os.cpu_count()} CPUs",
+            "give the machine a second CPU: server and client need one each",
+        ),
+        *_lab(),
+        _probe(
+            "memory-cgroup",
+            _memory_cgroup,
+            "run as root, or delegate a memory cgroup (systemd-run --user --scope)",
+        ),
+        _probe("cachestat", _cachestat, "Linux 6.5 or newer; mincore(2) is used instead"),
+        _probe(
+            "io_uring", _io_uring, "sudo sysctl kernel.io_uring_disabled=0, and allow it in the container"
+        ),
+        _probe("perf-context-switch", _perf, "sudo sysctl kernel.perf_event_paranoid=2"),
+        _probe("liburing", _liburing, _SYSTEM),
+        _probe("compiler", _compiler, _SYSTEM),
+        *[
+            _entry(name, peer.path() is not None, f"{name} {peer.version()}", _SYSTEM)
+            for name, peer in PEERS.items()
+        ],
+        *[_entry(name, shutil.which(name) is not None, "on PATH", _SYSTEM) for name in CLIENTS],
+    ]
+
+
+def _entry(name: str, available: bool, detail: str, remedy: str) -> Capability:
+    return {
+        "name": name,
+        "available": available,
+        "detail": detail if available else "",
+        "remedy": "" if available else remedy,
+    }
+
+
+def _probe(name: str, probe: Callable[[], str], remedy: str) -> Capability:
+    """Run a probe: it returns a detail, or raises ``OSError`` with the reason why not."""
+    try:
+        return _entry(name, True, probe(), remedy)
+    except OSError as error:
+        return _entry(name, False, "", f"{error.strerror or error}: {remedy}")
+
+
+def _lab() -> list[Capability]:
+    """Make a lab and look: namespaces and wire, steering of both ends, packet sockets."""
+    names = ("namespaces", "steering", "packet-sockets")
+    try:
+        with Lab("receiver") as lab:
+            steered = lab.steered_as_promised() and None not in lab.steering.values()
+            try:
+                _, (file,) = lab.request(
+                    "socket", side=CLIENT, family=socket.AF_PACKET, kind=socket.SOCK_RAW, protocol=0
+                )
+                os.close(file)
+                packets = True
+            except LabError:
+                packets = False
+    except LabUnavailable as error:
+        return [_entry(name, False, "", str(error)) for name in names]
+    how = "as root" if os.geteuid() == 0 else "in a user namespace"
+    return [
+        _entry(names[0], True, f"two networks and a wire, {how}", ""),
+        _entry(
+            names[1],
+            steered,
+            f"receive CPUs {lab.steering}",
+            "Linux 6.3 or newer with CONFIG_RPS, and a readable /sys",
+        ),
+        _entry(names[2], packets, "AF_PACKET on the client's host", "a kernel with CONFIG_PACKET"),
+    ]
+
+
+def _memory_cgroup() -> str:
+    parent = cgroups.memory_parent()
+    if parent is None:
+        raise OSError(0, "no writable memory cgroup")
+    return f"cgroup v{2 if cgroups.is_v2(parent) else 1}"
+
+
+def _system_call(number: int, *arguments: object) -> int:
+    result = _LIBC.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _cachestat() -> str:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"x")
+        file.flush()
+        whole = ctypes.create_string_buffer(struct.pack("QQ", 0, 0))
+        answer = ctypes.create_string_buffer(40)
+        _system_call(_CACHESTAT, file.fileno(), whole, answer, 0)
+    return "page cache state by file"
+
+
+def _io_uring() -> str:
+    parameters = ctypes.create_string_buffer(120)
+    os.close(_system_call(_IO_URING_SETUP, 1, parameters))
+    features = struct.unpack_from("I", parameters, 20)[0]
+    return f"features {features:#x}"
+
+
+def _perf() -> str:
+    """Open the event whose records tell blocked from preempted without privilege."""
+    flags = _EXCLUDE_KERNEL | _EXCLUDE_HV | _WATERMARK | _CONTEXT_SWITCH
+    head = struct.pack(
+        "IIQQQQQ", _PERF_TYPE_SOFTWARE, _PERF_ATTRIBUTE_BYTES, _PERF_COUNT_SW_DUMMY, 0, 0, 0, flags
+    )
+    attribute = ctypes.create_string_buffer(head.ljust(_PERF_ATTRIBUTE_BYTES, b"\0"))
+    number = _PERF_EVENT_OPEN.get(platform.machine())
+    if number is None:
+        raise OSError(0, f"unknown system call number on {platform.machine()}")
+    os.close(_system_call(number, attribute, 0, -1, -1, 0))
+    return "dummy event with context-switch records"
+
+
+def _liburing() -> str:
+    said = subprocess.run(["pkg-config", "--modversion", "liburing"], capture_output=True, text=True)
+    if said.returncode:
+        raise OSError(0, "not found by pkg-config")
+    return f"liburing {said.stdout.strip()}"
+
+
+def _compiler() -> str:
+    name = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    if name is None:
+        raise OSError(0, "no C compiler")
+    said = subprocess.run([*name.split(), "--version"], capture_output=True, text=True)
+    return (said.stdout.splitlines() or [name])[0]

@@ -1,0 +1,177 @@
+"""Other people's clients where ours stand: wrk and httperf on the client host; and a crowd of idle connections."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import resource
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import servers
+from retrospective import paths
+from retrospective.lab import filesets
+from retrospective.lab.hosts import CLIENT, Hosts
+from retrospective.lab.session import Session
+from retrospective.lab.trial import Trial, open_lab, run_trial
+
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What one run of a client reports; NaN where it says nothing or its trial was not valid."""
+
+    replies_per_s: float = math.nan
+    p50_us: float = math.nan
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Idle connections that answered at last, and what a load beside them achieved."""
+
+    open_after: int
+    replies_per_s: float
+    failed: int
+
+
+def ours(design: str, load: dict[str, Any]) -> Rival:
+    """One trial of our kernel-socket client on the one-packet file."""
+    trial = Trial(
+        chapter="bench",
+        experiment="rivals",
+        kind="trial",
+        profile="bench",
+        design=design,
+        options={"backlog": 511},
+        workload="one-packet",
+        load={"warmup-s": 0.2, **load},
+        charge="receiver",
+        x_ratio=None,
+        label="load",
+    )
+    row = run_trial(trial)
+    return Rival(row["replies_per_s"], row["latency_p50_us"]) if row["valid"] else Rival()
+
+
+def wrk(design: str, *, connections: int, duration_s: int) -> Rival:
+    """One run of wrk: one thread, ``connections`` in closed loop. NaN if it is not on PATH."""
+    output = _their_run(
+        design,
+        lambda url: ["wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", url],
+    )
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    median = re.search(r"\s50%\s+([\d.]+)(us|ms|s)\b", output)
+    if not rate or not median or "Non-2xx" in output:
+        return Rival()
+    return Rival(float(rate[1]), float(median[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[median[2]])
+
+
+def httperf(design: str, *, rate: float, duration_s: float) -> Rival:
+    """One run of httperf: ``rate`` connections/s, one request each. NaN if it is not on PATH."""
+
+    def command(url: str) -> list[str]:
+        host, port, path = re.fullmatch(r"http://([^:]+):(\d+)(/.*)", url).groups()  # type: ignore[union-attr]
+        return [
+            *("httperf", "--hog", "--server", host, "--port", port, "--uri", path, "--timeout", "2"),
+            *("--rate", f"{rate:.0f}", "--num-conns", f"{rate * duration_s:.0f}", "--num-calls", "1"),
+        ]
+
+    total = re.search(r"replies (\d+) test-duration ([\d.]+) s", _their_run(design, command))
+    return Rival(int(total[1]) / float(total[2])) if total else Rival()
+
+
+@contextlib.contextmanager
+def serving(design: str, **options: Any) -> Iterator[tuple[Hosts, tuple[str, int], filesets.Fileset]]:
+    """Run a design on a fresh lab's server host with the one-packet file: the lab, its address, its files."""
+    files = filesets.one_packet(paths.BUILD / "filesets")
+    with open_lab("receiver") as lab:
+        session = Session(lab, design, {"backlog": 511, **options}, {}, files)
+        try:
+            session.start_server()
+            yield lab, session.address, files
+        finally:
+            session.close()
+
+
+def _their_run(design: str, command: Callable[[str], Sequence[str]]) -> str:
+    """Output of a foreign client on the client host; empty if it is missing or does not end."""
+    with serving(design) as (lab, (host, port), files):
+        argv = command(f"http://{host}:{port}{files.files[0].path}")
+        if shutil.which(argv[0]) is None:
+            return ""
+        memory = os.memfd_create("output", os.MFD_CLOEXEC)
+        try:
+            process = lab.spawn(CLIENT, argv, stdout=memory, stderr=memory, cpu=lab.client_cpu)
+            if process.wait(_PATIENCE_S) is None:
+                process.kill()
+                return ""
+            return os.pread(memory, 1 << 20, 0).decode(errors="replace")
+        finally:
+            os.close(memory)
+
+
+def hold_idle(design: str, idle: int, duration_s: float) -> Idle:
+    """Open ``idle`` connections, load the server beside them, then ask each of them for a file.
+
+    Raises ``RuntimeError`` if this process may not hold as many descriptors.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = idle + 200
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise RuntimeError(
+            f"{wanted} descriptors are needed, {hard} allowed; raise it with: ulimit -Hn {wanted}"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    with serving(design, **{"idle-timeout-ms": 120_000, "header-timeout-ms": 120_000}) as (
+        lab,
+        address,
+        files,
+    ):
+        crowd: list[socket.socket] = []
+        try:
+            for _ in range(idle):
+                crowd.append(lab.socket(CLIENT))
+                crowd[-1].settimeout(5)
+                crowd[-1].connect(address)
+            replies_per_s = _load_beside(lab, address, files, duration_s)
+            answered = sum(_answers(one, address, files.files[0].path) for one in crowd)
+        finally:
+            for one in crowd:
+                one.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return Idle(answered, replies_per_s, idle - answered)
+
+
+def _load_beside(lab: Hosts, address: tuple[str, int], files: filesets.Fileset, duration_s: float) -> float:
+    memory = os.memfd_create("report", os.MFD_CLOEXEC)
+    try:
+        options = {
+            "connect": f"{address[0]}:{address[1]}",
+            "files": files.manifest,
+            "mode": "closed",
+            "clients": 16,
+        }
+        options |= {"warmup-s": 0.2, "duration-s": duration_s, "sources": lab.sources}
+        argv = [str(servers.binary("load")), *servers.arguments(options)]
+        process = lab.spawn(CLIENT, argv, stdout=memory, cpu=lab.client_cpu)
+        if process.wait(_PATIENCE_S) is None:
+            process.kill()
+            return math.nan
+        found = re.search(r'"replies_per_s":\s*([\d.]+)', os.pread(memory, 1 << 24, 0).decode())
+        return float(found[1]) if found else math.nan
+    finally:
+        os.close(memory)
+
+
+def _answers(one: socket.socket, address: tuple[str, int], path: str) -> bool:
+    try:
+        one.sendall(f"GET {path} HTTP/1.1\r\nHost: {address[0]}\r\n\r\n".encode())
+        return one.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
