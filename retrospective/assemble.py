@@ -38,6 +38,9 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|~$@^#])|(?<=-)(-)")
 #: How a chapter shows a figure.
 _FIGURE = re.compile(r"\]\(figures/(\w+)\.svg\)")
 
+#: Where a line must not end: between a number and its unit.
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|[µm]s|KiB)(?!\w))")
+
 
 class MissingValue(ValueError):  # noqa: N818 (a state of the material, said in one line)
     """A chapter asks for a value or a figure that nobody computed."""
@@ -109,7 +112,7 @@ def document(values: Mapping[str, Any], figures: Mapping[str, Path], folder: Pat
             raise MissingValue(
                 f"{file.name}: neither drawn nor reported missing: {', '.join(sorted(unknown))}"
             )
-        chapters.append(text)
+        chapters.append(_UNIT.sub("\u00a0", text))
     # JSON is YAML.
     return "\n\n".join([f"---\n{json.dumps(metadata)}\n---", *chapters]) + "\n"
 
@@ -183,7 +186,9 @@ def _html(scratch: Path) -> Path:
 
 
 def _pdf(scratch: Path, moment: datetime) -> Path:
-    source = _pandoc(scratch, "retrospective.typ", ["--to=typst", f"--template={_template('paper.typ')}"])
+    source = _pandoc(
+        scratch, "retrospective.typ", ["--to=typst-smart", f"--template={_template('paper.typ')}"]
+    )
     # Typst brings its text faces, matplotlib DejaVu Sans. The system's are ignored: the same page everywhere.
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     product = source.with_suffix(".pdf")

@@ -114,7 +114,7 @@ def mean(values: Sequence[float]) -> float:
 @functools.cache
 def peer_cpu() -> dict[str, list[float]]:
     """CPU µs a reply of floor, epoll, select, nginx (four ways) and lighttpd, measured once for both."""
-    profile = replace(accept.PROFILES["quick"], duration_s=1.0)
+    profile = replace(accept.PROFILES["paper"], duration_s=1.0)
     return interleaved({t.label: t for t in accept.peer_trials(profile)}, "server_cpu_us_per_reply")
 
 

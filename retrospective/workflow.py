@@ -88,7 +88,9 @@ def rows(name: str, source: str, profile: str, **changes: object) -> tuple[pd.Da
     changes = {key: value for key, value in changes.items() if value is not None}
     if source == "recorded":
         if changes:
-            raise ValueError(f"recorded trials cannot be changed: say source = 'live' with {', '.join(changes)}")
+            raise ValueError(
+                f"recorded trials cannot be changed: say source = 'live' with {', '.join(changes)}"
+            )
         return load_reference(name)
     if source != "live":
         raise ValueError(f"source is 'recorded' or 'live', not {source!r}")

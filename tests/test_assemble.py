@@ -1,13 +1,20 @@
 """Assembly: what is missing is named, what is written is whole, and nothing in it points outside."""
 
 import base64
+import copy
+import importlib.util
 import re
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from retrospective import assemble, paths
+from retrospective.analysis.claims import ledger
+from retrospective.analysis.figures import FIGURES, Site
+from retrospective.analysis.statistics import VERDICTS
+from retrospective.document import HERE, REFERENCE, Material
 
 DATED = {"generated": "2004-06-29T17:29:00+00:00", "missing_figures": []}
 SVG = (
@@ -166,15 +173,17 @@ $$ a = \\frac{b}{c} $$
 """
 
 
+SMALL_VALUES = {
+    **DATED,
+    "cpu": "Fast(R) *CPU* <3> @home_2 | 50\u202f% [a](b) $x$ --flag",
+    "missing_figures": [{"name": "absent", "why": "no trials of *it*"}],
+}
+
+
 @pytest.fixture
 def small(chapters, figure, tmp_path):
     chapters(n10_first=SMALL)
-    values = {
-        **DATED,
-        "cpu": "Fast(R) *CPU* <3> @home_2 | 50\u202f% [a](b) $x$ --flag",
-        "missing_figures": [{"name": "absent", "why": "no trials of *it*"}],
-    }
-    return assemble.assemble(values, figure, tmp_path / "out")
+    return assemble.assemble(SMALL_VALUES, figure, tmp_path / "out")
 
 
 def test_a_small_document(small):
@@ -211,14 +220,9 @@ def test_the_pdf_has_pages(small):
     assert pages(small[1]) >= 2  # a landscape table has a page of its own
 
 
-def test_the_same_values_make_the_same_files(small, chapters, figure, tmp_path):
+def test_the_same_values_make_the_same_files(small, figure, tmp_path):
     first = [path.read_bytes() for path in small]
-    test_values = {
-        **DATED,
-        "cpu": "Fast(R) *CPU* <3> @home_2 | 50\u202f% [a](b) $x$ --flag",
-        "missing_figures": [{"name": "absent", "why": "no trials of *it*"}],
-    }
-    again = assemble.assemble(test_values, figure, tmp_path / "again")
+    again = assemble.assemble(SMALL_VALUES, figure, tmp_path / "again")
     assert [path.read_bytes() for path in again] == first
 
 
@@ -244,3 +248,90 @@ def test_the_bibliography_is_what_is_cited():
     for chapter in assemble.chapter_files():
         cited |= set(re.findall(r"(?<![\w\\])-?@([a-z][\w]*\d{0,4}[a-z]?)(?![\w:])", chapter.read_text()))
     assert cited == bibliography()
+
+
+# ------------------------------------------------------------------------------------- the package's chapters
+
+
+@pytest.fixture(scope="module")
+def values():
+    """Values of every kind of document, from synthetic trials."""
+    place = Path(__file__).parent / "analysis" / "synthetic.py"
+    spec = importlib.util.spec_from_file_location("synthetic_for_assembly", place)
+    synthetic = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(synthetic)
+    reference = Site(REFERENCE, synthetic.paper(rounds=3), synthetic.provenance("Reference CPU"))
+    here = Site(HERE, synthetic.quick(), synthetic.provenance("Own CPU"))
+    bare = here.frame[(here.frame["round"] == 0) & here.frame["experiment"].isin(["one-packet", "aa"])]
+    recorded, own = ledger(reference.frame), ledger(here.frame)
+    alone = Site(HERE, bare, synthetic.provenance("Own CPU"))
+    return {
+        "recorded": Material("recorded", "paper", reference, reference, recorded).values(),
+        "live": Material("live", "quick", here, reference, own, recorded).values(),
+        "live, nothing recorded": Material("live", "quick", here, None, own).values(),
+        "live, hardly anything measured": Material("live", "smoke", alone, None, ledger(bare)).values(),
+    }
+
+
+@pytest.fixture
+def curves(figure):
+    return dict.fromkeys(FIGURES, figure["curve"])
+
+
+KINDS = ["recorded", "live", "live, nothing recorded", "live, hardly anything measured"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_retrospective_is_whole(kind, values, curves, tmp_path):
+    html, pdf = assemble.assemble(values[kind], curves, tmp_path)
+    text = html.read_text()
+    page = Page(text)
+    assert_self_contained(page)
+    assert_links_resolve(page)
+    for word in ("Figure", "Table"):
+        labels = re.findall(rf"<strong>{word}\u00a0(\d+)\.</strong>", text)
+        assert [int(label) for label in labels] == list(range(1, len(labels) + 1))
+        assert labels
+    assert not re.search(r"\{\{|\{%|Undefined|\bNone\b|\bnan\b|@(?:fig|tbl|sec):", text_of(text))
+    assert pages(pdf) >= 10
+
+
+def test_a_live_document_stands_beside_the_reference(values, curves, tmp_path):
+    page, _ = assemble.assemble(values["live"], curves, tmp_path)
+    said = text_of(page.read_text())
+    assert "The reference machine's verdict is" in said.replace("\u2019", "'")
+    alone = assemble.document(values["live, nothing recorded"], curves)
+    assert "reference machine" not in alone.split("# Colophon")[0].split("# The machine")[1]
+
+
+def test_figures_that_could_not_be_drawn_keep_their_place(values, curves, tmp_path):
+    missing = copy.deepcopy(values["recorded"])
+    missing["missing_figures"] = [{"name": "accept_peers", "why": "no valid trials beside peers"}]
+    del curves["accept_peers"]
+    page, _ = assemble.assemble(missing, curves, tmp_path)
+    said = text_of(page.read_text())
+    assert "Not drawn: no valid trials beside peers" in said
+    assert len(re.findall(r"Figure\u00a0\d+\. ", said)) == len(FIGURES)
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+@pytest.mark.parametrize("kind", ["recorded", "live"])
+def test_the_text_can_say_every_verdict(word, kind, values, curves):
+    turned = copy.deepcopy(values[kind])
+    for claim in turned["claims"]:
+        claim["verdict"] = claim["reference_verdict"] = word
+    turned["claim"] = {claim["id"]: claim for claim in turned["claims"]}
+    turned["verdicts"] = [{"verdict": word, "count": "3"}]
+    text = re.sub(r"\s+", " ", assemble.document(turned, curves))
+    saying = {
+        "reproduced": "is reproduced: with the receiver paying",
+        "shrunk": "has shrunk.",
+        "reversed": "is reversed: on this machine",
+        "vanished": "has vanished.",
+        "undecided": "is not decided by these trials.",
+        "depends on who pays": "depends on who pays for packets.",
+        "not testable here": "could not be tested here",
+    }
+    for said, sentence in saying.items():
+        assert (sentence in text) == (said == word), sentence
+    assert "3 are depends" not in text

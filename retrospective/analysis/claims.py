@@ -26,7 +26,15 @@ from retrospective.analysis.formatting import (
     fmt_limit,
     fmt_percent,
     fmt_ratio,
-    fmt_ratio_interval,
+)
+from retrospective.analysis.mechanisms import (
+    Cause,
+    Mechanism,
+    accept_rate,
+    getevents_share,
+    phase_size,
+    queue_drops,
+    refused,
 )
 from retrospective.analysis.statistics import (
     NEGLIGIBLE,
@@ -49,25 +57,6 @@ PAPER = "Brecht, Pariag & Gammo 2004"
 
 
 @dataclass(frozen=True)
-class Cause:
-    """A counter that must move with an effect: the ratio that has to be above 1."""
-
-    name: str
-    effect: Effect
-
-    @property
-    def moved(self) -> bool | None:
-        """Whether it did; ``None`` where the trials do not say."""
-        return bool(self.effect.low > 1) if self.effect.decided else None
-
-    def text(self) -> str:
-        """One phrase for the ledger."""
-        found = fmt_ratio_interval(self.effect.value, self.effect.low, self.effect.high)
-        state = {True: "moved with it", False: "did not move with it", None: "not measured"}[self.moved]
-        return f"{self.name} {found}: {state}" if self.moved is not None else f"{self.name}: {state}"
-
-
-@dataclass(frozen=True)
 class Claim:
     """A claim of the literature and how the trials judge it.
 
@@ -81,7 +70,7 @@ class Claim:
     statement: str
     published: str
     test: Callable[[Evidence], list[Test]]
-    mechanism: Callable[[Evidence], Cause]
+    mechanism: Mechanism
     x: Callable[[Evidence], float]
     design: str = "select"
     extension: bool = False
@@ -97,60 +86,6 @@ def _test(name: str, ratios: pd.Series, kind: str = "gain", size: float | None =
 
 def _named(workload: str, what: str) -> str:
     return f"{WORKLOAD_NAMES[workload]}, {what}"
-
-
-# ------------------------------------------------------------------------------------------ mechanisms
-
-
-def _getevents_share(workload: str) -> Callable[[Evidence], Cause]:
-    """Limit 1 pays more getevents calls a connection than Inf."""
-
-    def cause(evidence: Evidence) -> Cause:
-        ratios = evidence.matched(workload, "getevents_per_accept", "1", "inf")
-        return Cause("getevents calls per accepted connection, 1 ÷ Inf", effect(ratios))
-
-    return cause
-
-
-def _phase_size(workload: str, x: float | None = None) -> Callable[[Evidence], Cause]:
-    """Inf accepts more connections a phase than limit 1."""
-
-    def cause(evidence: Evidence) -> Cause:
-        ratios = evidence.matched(workload, "accepts_per_phase", "inf", "1", x)
-        return Cause("connections per accept phase, Inf ÷ 1", effect(ratios))
-
-    return cause
-
-
-def _accept_rate(workload: str) -> Callable[[Evidence], Cause]:
-    def cause(evidence: Evidence) -> Cause:
-        ratios = evidence.matched(workload, "accepts_per_s", "inf", "1")
-        return Cause("accepts per second, Inf ÷ 1", effect(ratios))
-
-    return cause
-
-
-def _queue_drops(workload: str) -> Callable[[Evidence], Cause]:
-    def cause(evidence: Evidence) -> Cause:
-        ratios = evidence.matched(workload, "queue_drops_per_s", "1", "inf")
-        return Cause("queue drops per second, 1 ÷ Inf", effect(ratios))
-
-    return cause
-
-
-def _refused(workload: str) -> Callable[[Evidence], Cause]:
-    """Limit 1 leaves more connections unserved, and httperf's mean does not count those."""
-
-    def cause(evidence: Evidence) -> Cause:
-        trials = evidence.trials(workload)
-        lost = trials.assign(unserved=(trials["attempted_per_s"] - trials["completed_per_s"]).clip(lower=0))
-        x = published.overload(workload).last_x
-        tables = rows.ratios(lost, "unserved", "1", "inf")
-        nearest = min(tables.columns, key=lambda place: abs(np.log(float(place) / x)), default=None)
-        ratios = tables[nearest] if nearest is not None else pd.Series(dtype=float)
-        return Cause("connections left out of httperf's mean, 1 ÷ Inf", effect(ratios))
-
-    return cause
 
 
 # ------------------------------------------------------------------------------------------ tests
@@ -295,7 +230,7 @@ def _published_select() -> list[Claim]:
             "On one-packet requests the accept strategy alone improves throughput by as much as 71 %.",
             fmt_gain(published.GAIN[ONE_PACKET]),
             _largest_gain(ONE_PACKET),
-            _getevents_share(ONE_PACKET),
+            getevents_share(ONE_PACKET),
             _largest_x(ONE_PACKET),
         ),
         Claim(
@@ -304,7 +239,7 @@ def _published_select() -> list[Claim]:
             "On the SPECweb99-like workload it improves throughput by as much as 39 %.",
             fmt_gain(published.GAIN[SPECWEB]),
             _largest_gain(SPECWEB),
-            _getevents_share(SPECWEB),
+            getevents_share(SPECWEB),
             _largest_x(SPECWEB),
         ),
         Claim(
@@ -314,7 +249,7 @@ def _published_select() -> list[Claim]:
             f"Inf keeps {fmt_percent(last['inf'] / one.replies['inf'].max())} of its peak, "
             f"1 keeps {fmt_percent(last['1'] / one.replies['1'].max())} ({end})",
             _shape,
-            _queue_drops(ONE_PACKET),
+            queue_drops(ONE_PACKET),
             _matched_x(ONE_PACKET),
         ),
         Claim(
@@ -324,16 +259,16 @@ def _published_select() -> list[Claim]:
             f"10 ÷ 1 = {fmt_ratio(last['10'] / last['1'])} (one-packet), "
             f"{fmt_ratio(web.replies.iloc[-1]['10'] / web.replies.iloc[-1]['1'])} (SPECweb99-like)",
             _order,
-            _getevents_share(ONE_PACKET),
+            getevents_share(ONE_PACKET),
             _matched_x(ONE_PACKET),
         ),
         Claim(
             "A5",
             f"{PAPER}, Figs. 2 and 8",
-            "The gap between the strategies is wider on one-packet requests than on the SPECweb99-like workload.",
+            "The gap between the strategies is wider on one-packet requests than on SPECweb99-like ones.",
             f"1.71 ÷ 1.39 = {fmt_ratio(published.GAIN[ONE_PACKET] / published.GAIN[SPECWEB])}",
             _wider_gap,
-            _getevents_share(ONE_PACKET),
+            getevents_share(ONE_PACKET),
             _largest_x(ONE_PACKET),
         ),
         Claim(
@@ -343,7 +278,7 @@ def _published_select() -> list[Claim]:
             f"peak {fmt_ratio(one.replies['10'].max() / one.replies['inf'].max())} of Inf's; "
             f"Inf ÷ 10 = {fmt_ratio(last['inf'] / last['10'])} {end}",
             _limit_ten,
-            _phase_size(ONE_PACKET),
+            phase_size(ONE_PACKET),
             _matched_x(ONE_PACKET),
         ),
         Claim(
@@ -353,7 +288,7 @@ def _published_select() -> list[Claim]:
             "where Inf serves 184.9.",
             "12,507 ÷ 267 = 47 selects/s; 184.9 ÷ 3.6 = 51 connections",
             _select_ratio,
-            _phase_size(ONE_PACKET, SATURATED),
+            phase_size(ONE_PACKET, SATURATED),
             _matched_x(ONE_PACKET, SATURATED),
         ),
         Claim(
@@ -363,7 +298,7 @@ def _published_select() -> list[Claim]:
             "past saturation every turn of the loop is one accept phase.",
             "1.00 (an identity)",
             _identity,
-            _phase_size(ONE_PACKET),
+            phase_size(ONE_PACKET),
             _deepest_x,
         ),
         Claim(
@@ -373,7 +308,7 @@ def _published_select() -> list[Claim]:
             f"1 ÷ Inf = {fmt_ratio(one.drops.iloc[-1]['1'] / one.drops.iloc[-1]['inf'])} (one-packet), "
             f"{fmt_ratio(web.drops.iloc[-1]['1'] / web.drops.iloc[-1]['inf'])} (SPECweb99-like)",
             _drops,
-            _accept_rate(ONE_PACKET),
+            accept_rate(ONE_PACKET),
             _matched_x(ONE_PACKET),
         ),
         Claim(
@@ -382,7 +317,7 @@ def _published_select() -> list[Claim]:
             "A lower limit lowers the µserver's accept rate, since each phase costs a select.",
             "1,571 ÷ 1,127 = 1.39 accepts/s",
             _accepts,
-            _getevents_share(SPECWEB),
+            getevents_share(SPECWEB),
             _matched_x(SPECWEB),
         ),
         Claim(
@@ -391,7 +326,7 @@ def _published_select() -> list[Claim]:
             "By httperf's definition the lowest mean response time belongs to the lowest throughput.",
             f"Inf ÷ 1 = {fmt_ratio(times['inf'] / times['1'])}",
             _inversion,
-            _refused(SPECWEB),
+            refused(SPECWEB),
             _matched_x(SPECWEB),
         ),
     ]
@@ -407,7 +342,7 @@ def _beyond_2004() -> list[Claim]:
             "of getevents differs.",
             "no number",
             _prediction,
-            _getevents_share(ONE_PACKET),
+            getevents_share(ONE_PACKET),
             _deepest_x,
             extension=True,
         ),
@@ -417,7 +352,7 @@ def _beyond_2004() -> list[Claim]:
             "Counted from the intended send time, unanswered requests included, limit 1 is the slower one.",
             "no number",
             _no_inversion,
-            _refused(SPECWEB),
+            refused(SPECWEB),
             _matched_x(SPECWEB),
             extension=True,
         ),
@@ -533,7 +468,7 @@ class Judged:
 
 
 def ledger(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Judge every claim by the rows of all chapters; a dict a claim, JSON-ready (absent numbers are ``None``).
+    """Judge every claim by the rows of all chapters; JSON-ready, absent numbers are ``None``.
 
     ``value``, ``low``, ``high``: the ratio of the deciding test and its 95 % interval, in the receiver
     mode if that was measured. ``modes`` holds the same per charge mode, ``tests`` every link of the chain.

@@ -15,13 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy import stats
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CONFIDENCE = 0.95
 #: "Vanished" is an effect whose whole interval lies inside ±5 %.
@@ -194,9 +191,9 @@ class Floor:
 
 def aa_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Replies/s of the valid A/A trials: a row a round, a column a replica."""
-    if frame.empty or "kind" not in frame:
-        return frame.iloc[:0]
-    rows = frame[(frame["kind"] == "aa") & frame["valid"].astype(bool)]
+    rows = frame[(frame["kind"] == "aa") & frame["valid"].astype(bool)] if len(frame) else frame
+    if rows.empty:
+        return pd.DataFrame()
     return rows.pivot_table(index="round", columns="label", values="replies_per_s", aggfunc="last")
 
 
@@ -276,8 +273,13 @@ class Test:
     published: float | None = None
 
     def hypotheses(self) -> dict[str, float]:
-        """p-values of the null hypotheses that must be refused before a verdict word may be said."""
+        """p-values of the null hypotheses that must be refused before a verdict word may be said.
+
+        An effect without an interval tests nothing, and is no burden to the others.
+        """
         effect = self.effect
+        if not effect.decided:
+            return {}
         if self.kind == "matches":
             return {"differs": effect.p_unlike(MATCHES)}
         p = {"differs": effect.p_unlike(), "within": effect.p_within(NEGLIGIBLE)}
@@ -288,9 +290,9 @@ class Test:
     def verdict(self, p: dict[str, float], floor: Floor) -> str:
         """Verdict by adjusted p-values; a gain inside the detection floor of the lab is undecided."""
         level = 1 - CONFIDENCE
-        differs, within = p["differs"] < level, p.get("within", 1.0) < level
         if not self.effect.decided:
             return "undecided"
+        differs, within = p["differs"] < level, p.get("within", 1.0) < level
         if self.kind == "matches":
             return ("reproduced" if self.effect.value > MATCHES else "reversed") if differs else "undecided"
         if self.kind == "equal":
@@ -322,7 +324,7 @@ def decide(tests: Sequence[Sequence[Test]], floor: Floor) -> list[list[str]]:
     for (g, t, name, _), p in zip(flat, holm([entry[3] for entry in flat]), strict=True):
         adjusted.setdefault((g, t), {})[name] = p
     return [
-        [test.verdict(adjusted[(g, t)], floor) for t, test in enumerate(group)]
+        [test.verdict(adjusted.get((g, t), {}), floor) for t, test in enumerate(group)]
         for g, group in enumerate(tests)
     ]
 

@@ -69,6 +69,7 @@ class Profile:
     series: tuple[Series, ...]
     peers: bool = True
     peers_overload: bool = True
+    nginx: tuple[dict[str, str], ...] = NGINX_VARIANTS
     specweb_work_us: int = SPECWEB_WORK_US
     timeout_ms: int = TIMEOUT_MS
     #: Taken for every series' peak instead of calibrating, requests/s. Only for the smoke profile, which shows that
@@ -103,16 +104,18 @@ PROFILES = {
     ),
     "quick": Profile(
         "quick",
-        rounds=2,
+        # Four rounds, so that intervals mean something; few points, so that it takes little more than a minute.
+        rounds=4,
         warmup_s=0.2,
-        duration_s=0.4,
+        duration_s=0.3,
         series=(
-            Series("one-packet", "select", "receiver", (0.7, 1.2, 2.0)),
-            Series("one-packet", "select", "sender", (2.0,)),
+            Series("one-packet", "select", "receiver", (0.7, 2.0)),
+            Series("one-packet", "select", "sender", (2.0,), ("1", "inf")),
             Series("one-packet", "epoll", "receiver", (2.0,), ("1", "inf")),
             Series("specweb99-like", "select", "receiver", (0.7, 2.0), ("1", "inf")),
         ),
         peers_overload=False,
+        nginx=NGINX_VARIANTS[:1],
     ),
     "paper": Profile(
         "paper",
@@ -180,7 +183,7 @@ def peer_trials(profile: Profile, designs: Sequence[str] = ("floor", "epoll", "s
                 dict(variant),
                 f"nginx, sendfile {variant['sendfile']}, multi_accept {variant['multi_accept']}",
             )
-            for variant in NGINX_VARIANTS
+            for variant in profile.nginx
         ]
     if PEERS["lighttpd"].path():
         contenders.append(("lighttpd", {}, "lighttpd"))

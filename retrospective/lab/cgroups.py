@@ -1,5 +1,4 @@
-"""A bound on memory for what a trial runs: a memory cgroup of version 1 or 2, whichever this machine lets us
-have.
+"""A bound on memory for what a trial runs: a memory cgroup of version 1 or 2, whichever there is.
 
 A cgroup outlives its makers, SIGKILL included. So its name says whose it is (pid and start time), and whoever
 makes one first removes those whose owners are gone.

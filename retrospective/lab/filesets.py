@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -94,22 +93,28 @@ def _made(
     home = directory.absolute() / name
     if not home.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=directory))
-        lines = []
-        for path, size, weight in entries():
-            target = fresh / "root" / path.lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content = content_of(path, size)
-            target.write_bytes(content)
-            lines.append(f"{path}\t{size}\t{zlib.crc32(content):08x}\t{weight:.12g}\n")
-        (fresh / "manifest.tsv").write_text("".join(lines))
-        fresh.chmod(0o755)
-        try:
-            os.rename(fresh, home)
-        except OSError:  # the other process was first
-            shutil.rmtree(fresh)
+        with (directory / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not home.exists():
+                fresh = home.with_name(f".{name}")
+                shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed here
+                _write(fresh, entries(), content_of)
+                fresh.rename(home)
     files = []
     for line in (home / "manifest.tsv").read_text().splitlines():
         path, size, crc, weight = line.split("\t")
         files.append(File(path, int(size), int(crc, 16), float(weight)))
     return Fileset(name, home / "root", home / "manifest.tsv", tuple(files))
+
+
+def _write(
+    home: Path, entries: Iterable[tuple[str, int, float]], content_of: Callable[[str, int], bytes]
+) -> None:
+    lines = []
+    for path, size, weight in entries:
+        target = home / "root" / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = content_of(path, size)
+        target.write_bytes(content)
+        lines.append(f"{path}\t{size}\t{zlib.crc32(content):08x}\t{weight:.12g}\n")
+    (home / "manifest.tsv").write_text("".join(lines))

@@ -59,13 +59,14 @@ def kill_and_resume(moments: int = 50, seed: int = 2004) -> dict[str, Any]:
     dict
         ``moments``: kills made. ``leftovers``: a line for each thing that outlived a kill; good is none.
         ``repeated_max``: the most attempts begun again after one kill; good is at most 1. ``same_keys``:
-        whether every killed sweep ended with the keys of an uninterrupted one.
+        whether every killed sweep ended with the keys of an uninterrupted one. ``processes``: how many were
+        alive at the kills, so that finding none afterwards says something.
     """
     built = servers.build("release").parent
     rng = random.Random(seed)
     leftovers: list[str] = []
     repeated: list[int] = [0]
-    kills, sweeps, same_keys = 0, 0, True
+    kills, sweeps, processes, same_keys = 0, 0, 0, True
     with tempfile.TemporaryDirectory(prefix="nai-kill-") as folder:
         whole = _Sweep(Path(folder) / "uninterrupted", built)
         began = time.monotonic()
@@ -80,9 +81,16 @@ def kill_and_resume(moments: int = 50, seed: int = 2004) -> dict[str, Any]:
                 kills += 1
                 leftovers += sweep.left_behind(f"kill {kills}")
             leftovers += sweep.left_behind(f"the end of sweep {sweeps}")
+            processes += len(sweep.pids)
             repeated += sweep.repeated()
             same_keys = same_keys and sweep.keys() == whole.keys()
-    return {"moments": kills, "leftovers": leftovers, "repeated_max": max(repeated), "same_keys": same_keys}
+    return {
+        "moments": kills,
+        "leftovers": leftovers,
+        "repeated_max": max(repeated),
+        "same_keys": same_keys,
+        "processes": processes,
+    }
 
 
 class _Sweep:

@@ -225,11 +225,11 @@ class Session:
                 raise self._ended(server) from None
         patience_s = _GENERATOR_S + 2 * _LEAD_S + float(self._load.get("timeout-ms", 2000)) / 1000
         usage = generator.wait(patience_s)
-        if usage is None:
-            generator.kill()
-            raise Rejected("generator-failed", "it did not end", "failed")
-        if usage.code != 0:
-            raise Rejected("generator-failed", f"it ended with code {usage.code}", "failed")
+        if usage is None or usage.code != 0:
+            if not server.alive():
+                raise self._ended(server)
+            what = "did not end" if usage is None else f"ended with code {usage.code}"
+            raise Rejected("generator-failed", f"it {what}", "failed")
         report = json.loads(os.pread(self._report, 1 << 24, 0))
         happened = kernel_counters.differences(begin, end, self._lab.server_cpu, self._lab.client_cpu)
         first, last = servers.Counters.decode(begin.counters), servers.Counters.decode(end.counters)

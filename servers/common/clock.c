@@ -36,7 +36,7 @@ void http_date_format(time_t seconds, char out[HTTP_DATE_BYTES + 1])
     strftime(out, HTTP_DATE_BYTES + 1, "%a, %d %b %Y %H:%M:%S GMT", &t); /* C locale: nobody calls setlocale */
 }
 
-/* A pattern: digits are taken by letter (d day, y year, H M S), '_' is a digit or a blank, 'm' three letters of a month;
+/* A pattern: digits are taken by letter (d day, y year, h n s the time), '_' is a digit or a blank, 'm' three letters of a month;
  * everything else stands for itself. */
 static bool match(const char *pattern, const char *text, size_t bytes, struct tm *out)
 {
@@ -48,9 +48,9 @@ static bool match(const char *pattern, const char *text, size_t bytes, struct tm
         char p = pattern[i], c = text[i];
         int *field = p == 'd' || p == '_' ? &out->tm_mday
                      : p == 'y'           ? &year
-                     : p == 'H'           ? &out->tm_hour
-                     : p == 'M'           ? &out->tm_min
-                     : p == 'S'           ? &out->tm_sec
+                     : p == 'h'           ? &out->tm_hour
+                     : p == 'n'           ? &out->tm_min
+                     : p == 's'           ? &out->tm_sec
                                           : NULL;
         if (field != NULL) {
             if (p == '_' && c == ' ')
@@ -88,7 +88,7 @@ time_t http_date_parse(const char *text, size_t bytes)
 {
     struct tm t;
     size_t name = day_name(text, bytes, long_days[0], sizeof long_days[0]);
-    if (name > 0 && match(", dd-mmm-yy HH:MM:SS GMT", text + name, bytes - name, &t)) { /* RFC 850 */
+    if (name > 0 && match(", dd-mmm-yy hh:nn:ss GMT", text + name, bytes - name, &t)) { /* RFC 850 */
         /* "more than 50 years in the future" is the most recent past year with the same last two digits. */
         struct tm today;
         time_t now = time(NULL);
@@ -98,8 +98,8 @@ time_t http_date_parse(const char *text, size_t bytes)
         return timegm(&t);
     }
     name = day_name(text, bytes, days[0], sizeof days[0]);
-    if (name > 0 && (match(", dd mmm yyyy HH:MM:SS GMT", text + name, bytes - name, &t) || /* IMF-fixdate */
-                     match(" mmm _d HH:MM:SS yyyy", text + name, bytes - name, &t)))       /* asctime */
+    if (name > 0 && (match(", dd mmm yyyy hh:nn:ss GMT", text + name, bytes - name, &t) || /* IMF-fixdate */
+                     match(" mmm _d hh:nn:ss yyyy", text + name, bytes - name, &t)))       /* asctime */
         return timegm(&t);
     return -1;
 }

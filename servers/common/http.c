@@ -282,10 +282,13 @@ int http_path(const char *target, size_t length, char *out)
             return -400; /* a fragment is never sent */
         if (c == '%') {
             int high = length - i >= 2 ? hex(target[i]) : -1, low = high >= 0 ? hex(target[i + 1]) : -1;
-            if (low < 0 || (c = (char)(high * 16 + low)) == '\0')
+            if (low < 0)
                 return -400;
+            c = (char)(high * 16 + low);
             i += 2;
         }
+        if (c == '\0')
+            return -400;
         if (c != '/') {
             if (to >= last)
                 return -414;

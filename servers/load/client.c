@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "session.h"
 #include "runtime.h"
+#include "session.h"
 
 #define EVENTS_PER_WAIT 64
 #define STARTS_PER_TURN 32         /* then events get their turn: a burst of starts must not delay replies */
@@ -65,10 +65,12 @@ static bool issue_start(struct client *c, uint64_t now)
     uint64_t intended = schedule_take(&c->schedule);
     c->starts_left -= c->starts_left != UINT64_MAX;
     struct report *r = c->report;
-    if (!c->options->closed && report_in_window(r, intended)) {
-        r->starts_scheduled++;
-        r->starts_issued += now < r->end_ns;
-        histogram_record(&r->lag, now - intended);
+    if (!c->options->closed) {
+        r->starts_scheduled += report_in_window(r, intended);
+        if (report_in_window(r, now)) {
+            r->starts_issued++;
+            histogram_record(&r->lag, now - intended);
+        }
     }
     return true;
 }
@@ -157,10 +159,8 @@ static void settle(struct client *c)
             histogram_in_flight(&r->latency, r->end_ns - k->intended_ns);
     while (!c->options->closed && c->schedule.next_ns < r->end_ns) { /* due, but never issued */
         uint64_t intended = schedule_take(&c->schedule);
-        if (report_in_window(r, intended)) {
-            r->starts_scheduled++;
-            histogram_record(&r->lag, r->end_ns - intended);
-        }
+        r->starts_scheduled += report_in_window(r, intended);
+        histogram_record(&r->lag, r->end_ns - intended);
     }
     for (uint64_t i = 0; i < c->pool_used; i++)
         if (c->pool[i].socket >= 0)
@@ -175,7 +175,9 @@ int client_run(const struct client_options *options, const struct manifest *mani
         .manifest = manifest,
         .report = report,
         .extra = extra,
-        .transport = {.congestion = options->congestion},
+        /* On the connecting side TCP_DEFER_ACCEPT holds back the handshake's last ACK for the request to carry it
+         * (tcp_rcv_synsent_state_process() in net/ipv4/tcp_input.c): one segment less, as in rawload. */
+        .transport = {.congestion = options->congestion, .defer_accept_s = 1},
         .starts_left = options->closed ? options->clients : UINT64_MAX,
         .deadlines.delay_ns = options->timeout_ns,
         .thinking.delay_ns = options->think_ns,

@@ -10,7 +10,8 @@
 
 #define TICK_NS 1000000u
 
-static uint32_t tick_of(const struct raw_client *c, uint64_t now_ns) {
+static uint32_t tick_of(const struct raw_client *c, uint64_t now_ns)
+{
     return (uint32_t)((now_ns - c->epoch_ns) / TICK_NS);
 }
 
@@ -20,7 +21,8 @@ static void *map_table(size_t bytes) { /* zeroed, and no memory until touched */
 }
 
 int raw_client_init(struct raw_client *c, const struct raw_options *options, const struct manifest_file *file,
-                    struct raw_ring *ring, struct report *report, uint64_t now_ns, char *error, size_t error_bytes) {
+                    struct raw_ring *ring, struct report *report, uint64_t now_ns, char *error, size_t error_bytes)
+{
     memset(c, 0, sizeof *c);
     c->options = *options;
     c->file = file;
@@ -50,7 +52,7 @@ int raw_client_init(struct raw_client *c, const struct raw_options *options, con
     struct raw_path path = {
         .destination = options->server,
         .destination_port = options->server_port,
-        .window = UINT16_MAX,
+        .window = RAW_WINDOW,
     };
     memcpy(path.destination_mac, options->next_hop, 6);
     memcpy(path.source_mac, options->own_mac, 6);
@@ -66,7 +68,8 @@ int raw_client_init(struct raw_client *c, const struct raw_options *options, con
     return 0;
 }
 
-void raw_client_free(struct raw_client *c) {
+void raw_client_free(struct raw_client *c)
+{
     if (c->connections)
         munmap(c->connections, c->slots * sizeof *c->connections);
     if (c->replies)
@@ -76,7 +79,8 @@ void raw_client_free(struct raw_client *c) {
     raw_wheel_free(&c->wheel);
 }
 
-static void send_segment(struct raw_client *c, uint32_t source, uint16_t port, const struct raw_action *action) {
+static void send_segment(struct raw_client *c, uint32_t source, uint16_t port, const struct raw_action *action)
+{
     const struct raw_template *t;
     switch (action->send) {
     case RAW_SEND_SYN:
@@ -94,7 +98,8 @@ static void send_segment(struct raw_client *c, uint32_t source, uint16_t port, c
     raw_ring_queue(c->ring, raw_build(t, raw_ring_room(c->ring), source, port, action->flags, action->seq, action->ack));
 }
 
-static void perform(struct raw_client *c, uint32_t slot, const struct raw_action *action) {
+static void perform(struct raw_client *c, uint32_t slot, const struct raw_action *action)
+{
     struct raw_connection *connection = &c->connections[slot];
     uint32_t address = c->options.net + (connection->serial & ((1u << c->address_bits) - 1));
     send_segment(c, address, (uint16_t)(RAW_PORTS_LOW + (connection->serial >> c->address_bits)), action);
@@ -112,7 +117,8 @@ static void perform(struct raw_client *c, uint32_t slot, const struct raw_action
     }
 }
 
-bool raw_client_start(struct raw_client *c, uint64_t intended_ns, uint64_t now_ns) {
+bool raw_client_start(struct raw_client *c, uint64_t intended_ns, uint64_t now_ns)
+{
     struct report *r = c->report;
     uint32_t slot = c->serial & (c->slots - 1);
     struct raw_connection *connection = &c->connections[slot];
@@ -142,7 +148,8 @@ bool raw_client_start(struct raw_client *c, uint64_t intended_ns, uint64_t now_n
     return true;
 }
 
-void raw_client_flush(struct raw_client *c) {
+void raw_client_flush(struct raw_client *c)
+{
     if (c->ring->queued)
         raw_ring_flush(c->ring);
     if (!c->begun_count)
@@ -160,7 +167,8 @@ void raw_client_flush(struct raw_client *c) {
 
 /* The reply is complete (or will never be): compare it with what the manifest says, and count. */
 static void settle(struct raw_client *c, struct raw_connection *connection, const struct reply *reply,
-                   uint64_t now_ns) {
+                   uint64_t now_ns)
+{
     struct report *r = c->report;
     connection->settled = true;
     if (!report_in_window(r, now_ns))
@@ -191,7 +199,8 @@ static void settle(struct raw_client *c, struct raw_connection *connection, cons
 }
 
 /* New bytes of the reply, and perhaps its end by the server's FIN. */
-static void read_reply(struct raw_client *c, uint32_t slot, struct raw_action *action, uint64_t now_ns) {
+static void read_reply(struct raw_client *c, uint32_t slot, struct raw_action *action, uint64_t now_ns)
+{
     struct raw_connection *connection = &c->connections[slot];
     if (report_in_window(c->report, now_ns))
         c->report->bytes_received += action->data_bytes;
@@ -214,7 +223,8 @@ static void read_reply(struct raw_client *c, uint32_t slot, struct raw_action *a
     }
 }
 
-static void count_events(struct raw_client *c, struct raw_connection *connection, unsigned events, uint64_t now_ns) {
+static void count_events(struct raw_client *c, struct raw_connection *connection, unsigned events, uint64_t now_ns)
+{
     struct report *r = c->report;
     bool first = !connection->settled;
     if (events & (RAW_REFUSED | RAW_RESET))
@@ -235,7 +245,8 @@ static void count_events(struct raw_client *c, struct raw_connection *connection
     c->foreign += !!(events & RAW_STRAY);
 }
 
-static void input(struct raw_client *c, const struct raw_packet *packet, uint64_t now_ns) {
+static void input(struct raw_client *c, const struct raw_packet *packet, uint64_t now_ns)
+{
     struct raw_segment segment;
     struct raw_action action;
     uint32_t offset;
@@ -266,7 +277,8 @@ static void input(struct raw_client *c, const struct raw_packet *packet, uint64_
     send_segment(c, segment.destination, segment.destination_port, &action);
 }
 
-unsigned raw_client_receive(struct raw_client *c, uint64_t now_ns) {
+unsigned raw_client_receive(struct raw_client *c, uint64_t now_ns)
+{
     struct raw_packet packet;
     unsigned n = 0;
     for (; n < RAW_INPUT_BATCH && raw_ring_peek(c->ring, &packet); n++) {
@@ -276,7 +288,8 @@ unsigned raw_client_receive(struct raw_client *c, uint64_t now_ns) {
     return n;
 }
 
-unsigned raw_client_expire(struct raw_client *c, uint64_t now_ns) {
+unsigned raw_client_expire(struct raw_client *c, uint64_t now_ns)
+{
     struct report *r = c->report;
     uint32_t now = tick_of(c, now_ns), slot;
     unsigned n = 0;
@@ -303,7 +316,8 @@ unsigned raw_client_expire(struct raw_client *c, uint64_t now_ns) {
     return n;
 }
 
-void raw_client_censor(struct raw_client *c, uint64_t end_ns) {
+void raw_client_censor(struct raw_client *c, uint64_t end_ns)
+{
     for (uint32_t slot = 0; slot < c->slots; slot++) {
         struct raw_connection *connection = &c->connections[slot];
         if (connection->tcp.state != RAW_FREE && !connection->settled &&
@@ -312,7 +326,8 @@ void raw_client_censor(struct raw_client *c, uint64_t end_ns) {
     }
 }
 
-unsigned raw_client_abort(struct raw_client *c, uint32_t *cursor, unsigned most) {
+unsigned raw_client_abort(struct raw_client *c, uint32_t *cursor, unsigned most)
+{
     unsigned n = 0;
     for (; *cursor < c->slots && n < most; ++*cursor) {
         struct raw_action action;
@@ -325,7 +340,8 @@ unsigned raw_client_abort(struct raw_client *c, uint32_t *cursor, unsigned most)
     return n;
 }
 
-uint64_t raw_client_next_ns(const struct raw_client *c, uint64_t now_ns) {
+uint64_t raw_client_next_ns(const struct raw_client *c, uint64_t now_ns)
+{
     uint32_t idle = raw_wheel_idle(&c->wheel, 100);
     if (idle == RAW_WHEEL_NONE)
         return now_ns + UINT64_C(100000000);

@@ -25,6 +25,7 @@
 #define RAW_START_BATCH 64            /* SYNs per turn of the loop, so that replies do not wait behind them */
 #define RAW_INPUT_BATCH 128           /* segments per turn */
 #define RAW_MSS 1460
+#define RAW_WINDOW 16384              /* bounds a segment not yet cut to the MTU (GSO), and so the ring's frames */
 
 struct raw_options {
     uint32_t server;

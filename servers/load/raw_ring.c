@@ -25,14 +25,16 @@ enum {
     PAGE = 4096,
 };
 
-static int fail(struct raw_ring *r, char *error, size_t error_bytes, const char *what, const char *remedy) {
+static int fail(struct raw_ring *r, char *error, size_t error_bytes, const char *what, const char *remedy)
+{
     snprintf(error, error_bytes, "%s: %s%s%s", what, strerror(errno), *remedy ? "; " : "", remedy);
     raw_ring_close(r);
     return -1;
 }
 
 /* Classic BPF: tcp, from server:port, to net/mask, first fragment. The offsets are from the Ethernet header. */
-static int attach_filter(int socket, const struct raw_ring_flow *flow) {
+static int attach_filter(int socket, const struct raw_ring_flow *flow)
+{
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 12),
@@ -55,7 +57,8 @@ static int attach_filter(int socket, const struct raw_ring_flow *flow) {
     return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
-static int map_ring(struct raw_ring *r, size_t packet_bytes) {
+static int map_ring(struct raw_ring *r, size_t packet_bytes)
+{
     size_t needed = packet_bytes + RAW_ETHERNET_BYTES + FRAME_OVERHEAD;
     bool jumbo = needed > FRAME_BYTES_MIN;
     r->frame_bytes = jumbo ? (needed + PAGE - 1) / PAGE * PAGE : FRAME_BYTES_MIN;
@@ -80,7 +83,8 @@ static int map_ring(struct raw_ring *r, size_t packet_bytes) {
 }
 
 int raw_ring_open(struct raw_ring *r, const char *interface, const struct raw_ring_flow *flow, size_t packet_bytes,
-                  char *error, size_t error_bytes) {
+                  char *error, size_t error_bytes)
+{
     memset(r, 0, sizeof *r);
     r->in = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); /* protocol 0: nothing yet */
     bool refused = r->in < 0;
@@ -124,7 +128,8 @@ int raw_ring_open(struct raw_ring *r, const char *interface, const struct raw_ri
     return 0;
 }
 
-void raw_ring_close(struct raw_ring *r) {
+void raw_ring_close(struct raw_ring *r)
+{
     if (r->frames)
         munmap(r->frames, r->map_bytes);
     if (r->in >= 0)
@@ -138,11 +143,13 @@ void raw_ring_close(struct raw_ring *r) {
     r->in = -1;
 }
 
-static struct tpacket2_hdr *current(const struct raw_ring *r) {
+static struct tpacket2_hdr *current(const struct raw_ring *r)
+{
     return (struct tpacket2_hdr *)(r->frames + r->next * r->frame_bytes);
 }
 
-bool raw_ring_peek(struct raw_ring *r, struct raw_packet *out) {
+bool raw_ring_peek(struct raw_ring *r, struct raw_packet *out)
+{
     struct tpacket2_hdr *header = current(r);
     uint32_t status = *(volatile uint32_t *)&header->tp_status;
     if (!(status & TP_STATUS_USER))
@@ -156,7 +163,8 @@ bool raw_ring_peek(struct raw_ring *r, struct raw_packet *out) {
     return true;
 }
 
-void raw_ring_release(struct raw_ring *r) {
+void raw_ring_release(struct raw_ring *r)
+{
     struct tpacket2_hdr *header = current(r);
     atomic_thread_fence(memory_order_release);
     *(volatile uint32_t *)&header->tp_status = TP_STATUS_KERNEL;
@@ -164,13 +172,15 @@ void raw_ring_release(struct raw_ring *r) {
         r->next = 0;
 }
 
-void raw_ring_queue(struct raw_ring *r, size_t bytes) {
+void raw_ring_queue(struct raw_ring *r, size_t bytes)
+{
     r->parts[r->queued++].iov_len = bytes;
     if (r->queued == RAW_RING_BATCH)
         raw_ring_flush(r);
 }
 
-void raw_ring_flush(struct raw_ring *r) {
+void raw_ring_flush(struct raw_ring *r)
+{
     unsigned sent = 0, full = 0;
     while (sent < r->queued) {
         int n = sendmmsg(r->out[r->out_now], r->messages + sent, r->queued - sent, MSG_DONTWAIT);
@@ -187,19 +197,22 @@ void raw_ring_flush(struct raw_ring *r) {
     r->queued = 0;
 }
 
-uint64_t raw_ring_drops(struct raw_ring *r) {
+uint64_t raw_ring_drops(struct raw_ring *r)
+{
     struct tpacket_stats stats = {0};
     socklen_t bytes = sizeof stats;
     return getsockopt(r->in, SOL_PACKET, PACKET_STATISTICS, &stats, &bytes) ? 0 : stats.tp_drops;
 }
 
-void raw_ring_sleep(struct raw_ring *r, uint64_t ns) {
+void raw_ring_sleep(struct raw_ring *r, uint64_t ns)
+{
     struct pollfd set = {.fd = r->in, .events = POLLIN};
     struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     ppoll(&set, 1, &timeout, NULL);
 }
 
-int raw_ring_neighbour(const char *interface, uint32_t address, uint8_t mac[6]) {
+int raw_ring_neighbour(const char *interface, uint32_t address, uint8_t mac[6])
+{
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address), .sin_port = htons(9)};
     int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result = -1;
     if (udp < 0)

@@ -33,18 +33,21 @@ static uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 
 static uint32_t get32(const uint8_t *p) { return (uint32_t)get16(p) << 16 | get16(p + 2); }
 
-static void put16(uint8_t *p, uint16_t value) {
+static void put16(uint8_t *p, uint16_t value)
+{
     p[0] = (uint8_t)(value >> 8);
     p[1] = (uint8_t)value;
 }
 
-static void put32(uint8_t *p, uint32_t value) {
+static void put32(uint8_t *p, uint32_t value)
+{
     value = htonl(value);
     memcpy(p, &value, sizeof value);
 }
 
 /* One's complement sum in the machine's byte order, not yet folded: at most 64 KiB, so 32 bits suffice. */
-static uint32_t sum_bytes(const uint8_t *p, size_t bytes) {
+static uint32_t sum_bytes(const uint8_t *p, size_t bytes)
+{
     uint64_t sum = 0;
     for (; bytes >= 4; p += 4, bytes -= 4) {
         uint32_t word;
@@ -60,12 +63,14 @@ static uint32_t sum_bytes(const uint8_t *p, size_t bytes) {
     return (uint32_t)((sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32));
 }
 
-static uint32_t sum32(uint32_t value) {
+static uint32_t sum32(uint32_t value)
+{
     value = htonl(value);
     return (value & 0xffff) + (value >> 16);
 }
 
-static uint16_t fold(uint32_t sum) {
+static uint16_t fold(uint32_t sum)
+{
     sum = (sum & 0xffff) + (sum >> 16);
     return (uint16_t)~((sum & 0xffff) + (sum >> 16));
 }
@@ -74,7 +79,8 @@ static uint16_t fold(uint32_t sum) {
 static uint32_t sum_pseudo(size_t tcp_bytes) { return htons(IPPROTO_TCP) + htons((uint16_t)tcp_bytes); }
 
 /* Options must be well-formed even though only one is of interest: a wild length would send the reader astray. */
-static bool parse_options(const uint8_t *p, const uint8_t *end, struct raw_segment *out) {
+static bool parse_options(const uint8_t *p, const uint8_t *end, struct raw_segment *out)
+{
     while (p < end && *p != OPTION_END) {
         if (*p == OPTION_NOP) {
             p++;
@@ -92,7 +98,8 @@ static bool parse_options(const uint8_t *p, const uint8_t *end, struct raw_segme
     return true;
 }
 
-bool raw_parse(const uint8_t *packet, size_t captured, bool verify, struct raw_segment *out) {
+bool raw_parse(const uint8_t *packet, size_t captured, bool verify, struct raw_segment *out)
+{
     if (captured < IPV4_BYTES || packet[0] >> 4 != 4)
         return false;
     size_t ip_bytes = (size_t)(packet[0] & 15) * 4, total = get16(packet + IPV4_LENGTH);
@@ -124,7 +131,8 @@ bool raw_parse(const uint8_t *packet, size_t captured, bool verify, struct raw_s
 }
 
 int raw_template_init(struct raw_template *t, const struct raw_path *path, uint16_t mss, const void *payload,
-                      size_t payload_bytes) {
+                      size_t payload_bytes)
+{
     size_t header_bytes = TCP_BYTES + (mss ? 4 : 0), tcp_bytes = header_bytes + payload_bytes;
     if (RAW_ETHERNET_BYTES + IPV4_BYTES + tcp_bytes > RAW_FRAME_BYTES)
         return -1;
@@ -156,7 +164,8 @@ int raw_template_init(struct raw_template *t, const struct raw_path *path, uint1
 }
 
 size_t raw_build(const struct raw_template *t, uint8_t *frame, uint32_t source, uint16_t source_port, uint8_t flags,
-                 uint32_t seq, uint32_t ack) {
+                 uint32_t seq, uint32_t ack)
+{
     memcpy(frame, t->frame, t->bytes);
     uint8_t *ip = frame + RAW_ETHERNET_BYTES, *tcp = ip + IPV4_BYTES;
     put32(ip + IPV4_SOURCE, source);

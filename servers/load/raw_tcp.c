@@ -4,7 +4,8 @@
 
 static bool before(uint32_t a, uint32_t b) { return (int32_t)(a - b) < 0; } /* sequence numbers wrap (3.4) */
 
-static void reply_with(struct raw_tcp *c, struct raw_action *out, enum raw_frame frame, uint8_t flags, uint32_t seq) {
+static void reply_with(struct raw_tcp *c, struct raw_action *out, enum raw_frame frame, uint8_t flags, uint32_t seq)
+{
     out->send = frame;
     out->flags = flags;
     out->seq = seq;
@@ -13,15 +14,18 @@ static void reply_with(struct raw_tcp *c, struct raw_action *out, enum raw_frame
     c->ack_delayed = false;
 }
 
-static void acknowledge(struct raw_tcp *c, struct raw_action *out) {
+static void acknowledge(struct raw_tcp *c, struct raw_action *out)
+{
     reply_with(c, out, RAW_SEND_BARE, RAW_ACK, c->snd_nxt);
 }
 
-static void send_request(struct raw_tcp *c, struct raw_action *out) {
+static void send_request(struct raw_tcp *c, struct raw_action *out)
+{
     reply_with(c, out, RAW_SEND_REQUEST, RAW_PSH | RAW_ACK, c->snd_una);
 }
 
-static void send_fin(struct raw_tcp *c, struct raw_action *out, enum raw_state next) {
+static void send_fin(struct raw_tcp *c, struct raw_action *out, enum raw_state next)
+{
     reply_with(c, out, RAW_SEND_BARE, RAW_FIN | RAW_ACK, c->snd_nxt);
     c->snd_nxt++;
     c->state = (uint8_t)next;
@@ -29,25 +33,34 @@ static void send_fin(struct raw_tcp *c, struct raw_action *out, enum raw_state n
     out->timer_ms = RAW_RTO_MS;
 }
 
-static void release(struct raw_tcp *c, struct raw_action *out, enum raw_event event) {
+static void resend_fin(struct raw_tcp *c, struct raw_action *out)
+{
+    reply_with(c, out, RAW_SEND_BARE, RAW_FIN | RAW_ACK, c->snd_nxt - 1);
+}
+
+static void release(struct raw_tcp *c, struct raw_action *out, enum raw_event event)
+{
     c->state = RAW_FREE;
     out->events |= event;
     out->timer_ms = RAW_TIMER_OFF;
 }
 
-static void clear(struct raw_action *out) {
+static void clear(struct raw_action *out)
+{
     memset(out, 0, sizeof *out);
     out->timer_ms = RAW_TIMER_KEEP;
 }
 
-void raw_tcp_start(struct raw_tcp *c, uint32_t iss, struct raw_action *out) {
+void raw_tcp_start(struct raw_tcp *c, uint32_t iss, struct raw_action *out)
+{
     clear(out);
     *c = (struct raw_tcp){.snd_una = iss, .snd_nxt = iss + 1, .state = RAW_SYN_SENT};
     reply_with(c, out, RAW_SEND_SYN, RAW_SYN, iss);
     out->timer_ms = RAW_SYN_RTO_MS;
 }
 
-void raw_tcp_stray(const struct raw_segment *in, struct raw_action *out) {
+void raw_tcp_stray(const struct raw_segment *in, struct raw_action *out)
+{
     clear(out);
     out->events = RAW_STRAY;
     if (in->flags & RAW_RST)
@@ -63,7 +76,8 @@ void raw_tcp_stray(const struct raw_segment *in, struct raw_action *out) {
 }
 
 static void input_syn_sent(struct raw_tcp *c, const struct raw_profile *profile, const struct raw_segment *in,
-                           struct raw_action *out) {
+                           struct raw_action *out)
+{
     if (!(in->flags & RAW_ACK))
         return; /* a bare SYN would be a simultaneous open; a RST without ACK proves nothing (3.10.7.3) */
     if (in->ack != c->snd_nxt) { /* an older incarnation at the server: the RST clears it, our SYN is sent again */
@@ -90,7 +104,8 @@ static void input_syn_sent(struct raw_tcp *c, const struct raw_profile *profile,
 }
 
 /* Take the acceptable part of the segment's text. Returns true if the segment's end is now rcv_nxt (its FIN counts). */
-static bool take_data(struct raw_tcp *c, const struct raw_segment *in, struct raw_action *out) {
+static bool take_data(struct raw_tcp *c, const struct raw_segment *in, struct raw_action *out)
+{
     if (before(c->rcv_nxt, in->seq)) { /* a hole: the duplicate ACK asks for what is missing */
         acknowledge(c, out);
         return false;
@@ -108,7 +123,8 @@ static bool take_data(struct raw_tcp *c, const struct raw_segment *in, struct ra
 }
 
 void raw_tcp_input(struct raw_tcp *c, const struct raw_profile *profile, const struct raw_segment *in,
-                   struct raw_action *out) {
+                   struct raw_action *out)
+{
     clear(out);
     if (c->state == RAW_FREE) {
         raw_tcp_stray(in, out);
@@ -157,9 +173,13 @@ void raw_tcp_input(struct raw_tcp *c, const struct raw_profile *profile, const s
     if (in->flags & RAW_FIN) {
         c->rcv_nxt++;
         out->events |= RAW_PEER_CLOSED;
-        if (c->state == RAW_FIN_WAIT) { /* TIME_WAIT would follow; the tuple is not used again soon anyway */
-            acknowledge(c, out);
+        if (c->state == RAW_FIN_WAIT && c->snd_una == c->snd_nxt) {
+            acknowledge(c, out); /* TIME_WAIT would follow; the tuple is not used again soon anyway */
             release(c, out, RAW_CLOSED);
+        } else if (c->state == RAW_FIN_WAIT) { /* both closed at once, or our FIN is lost: CLOSING is like LAST-ACK */
+            resend_fin(c, out);
+            c->state = RAW_LAST_ACK;
+            out->timer_ms = RAW_RTO_MS;
         } else {
             send_fin(c, out, RAW_LAST_ACK);
         }
@@ -175,7 +195,8 @@ void raw_tcp_input(struct raw_tcp *c, const struct raw_profile *profile, const s
     }
 }
 
-void raw_tcp_reply_complete(struct raw_tcp *c, struct raw_action *action) {
+void raw_tcp_reply_complete(struct raw_tcp *c, struct raw_action *action)
+{
     if (c->state != RAW_REQUESTED)
         return;
     c->state = RAW_REPLIED;
@@ -185,7 +206,8 @@ void raw_tcp_reply_complete(struct raw_tcp *c, struct raw_action *action) {
     }
 }
 
-void raw_tcp_timer(struct raw_tcp *c, struct raw_action *out) {
+void raw_tcp_timer(struct raw_tcp *c, struct raw_action *out)
+{
     clear(out);
     out->timer_ms = RAW_TIMER_OFF;
     bool outstanding = c->snd_una != c->snd_nxt;
@@ -218,14 +240,15 @@ void raw_tcp_timer(struct raw_tcp *c, struct raw_action *out) {
         c->tries++;
     out->timer_ms = RAW_RTO_MS << c->tries;
     if (c->state == RAW_LAST_ACK || c->state == RAW_FIN_WAIT) {
-        reply_with(c, out, RAW_SEND_BARE, RAW_FIN | RAW_ACK, c->snd_nxt - 1);
+        resend_fin(c, out);
     } else {
         send_request(c, out);
         out->events = RAW_RESENT_REQUEST;
     }
 }
 
-void raw_tcp_abort(struct raw_tcp *c, struct raw_action *out) {
+void raw_tcp_abort(struct raw_tcp *c, struct raw_action *out)
+{
     clear(out);
     out->timer_ms = RAW_TIMER_OFF;
     if (c->state != RAW_SYN_SENT && c->state != RAW_FREE)

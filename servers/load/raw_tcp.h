@@ -21,7 +21,7 @@ enum raw_state {
     RAW_SYN_SENT,
     RAW_REQUESTED, /* established: the request is sent, the reply not complete */
     RAW_REPLIED,   /* reply complete; the server's FIN is awaited */
-    RAW_LAST_ACK,  /* the server closed first; our FIN is not acknowledged yet */
+    RAW_LAST_ACK,  /* the server has closed; our FIN is not acknowledged yet (also RFC 9293's CLOSING) */
     RAW_FIN_WAIT,  /* we closed first, because the server did not */
 };
 

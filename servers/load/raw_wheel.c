@@ -8,7 +8,8 @@ static uint32_t head_of(const struct raw_wheel *w, uint32_t tick) { return w->co
 
 static uint32_t expiring(const struct raw_wheel *w) { return w->count + RAW_WHEEL_SLOTS; }
 
-static void link_before(struct raw_wheel *w, uint32_t id, uint32_t head) {
+static void link_before(struct raw_wheel *w, uint32_t id, uint32_t head)
+{
     struct raw_wheel_timer *t = w->timers;
     t[id].previous = t[head].previous;
     t[id].next = head;
@@ -16,14 +17,16 @@ static void link_before(struct raw_wheel *w, uint32_t id, uint32_t head) {
     t[head].previous = id;
 }
 
-static void unlink_timer(struct raw_wheel *w, uint32_t id) {
+static void unlink_timer(struct raw_wheel *w, uint32_t id)
+{
     struct raw_wheel_timer *t = w->timers;
     t[t[id].previous].next = t[id].next;
     t[t[id].next].previous = t[id].previous;
     t[id].next = RAW_WHEEL_NONE;
 }
 
-int raw_wheel_init(struct raw_wheel *w, uint32_t count, uint32_t now) {
+int raw_wheel_init(struct raw_wheel *w, uint32_t count, uint32_t now)
+{
     *w = (struct raw_wheel){.count = count, .now = now};
     if (count > RAW_WHEEL_NONE - RAW_WHEEL_SLOTS - 2) {
         errno = ENOMEM;
@@ -40,19 +43,22 @@ int raw_wheel_init(struct raw_wheel *w, uint32_t count, uint32_t now) {
     return 0;
 }
 
-void raw_wheel_free(struct raw_wheel *w) {
+void raw_wheel_free(struct raw_wheel *w)
+{
     free(w->timers);
     w->timers = NULL;
 }
 
-void raw_wheel_cancel(struct raw_wheel *w, uint32_t id) {
+void raw_wheel_cancel(struct raw_wheel *w, uint32_t id)
+{
     if (w->timers[id].next == RAW_WHEEL_NONE)
         return;
     unlink_timer(w, id);
     w->pending--;
 }
 
-void raw_wheel_set(struct raw_wheel *w, uint32_t id, uint32_t due) {
+void raw_wheel_set(struct raw_wheel *w, uint32_t id, uint32_t due)
+{
     raw_wheel_cancel(w, id);
     if ((int32_t)(due - w->now) <= 0)
         due = w->now + 1;
@@ -61,7 +67,8 @@ void raw_wheel_set(struct raw_wheel *w, uint32_t id, uint32_t due) {
     w->pending++;
 }
 
-uint32_t raw_wheel_expire(struct raw_wheel *w, uint32_t now) {
+uint32_t raw_wheel_expire(struct raw_wheel *w, uint32_t now)
+{
     struct raw_wheel_timer *t = w->timers;
     uint32_t list = expiring(w);
     for (;;) {
@@ -90,7 +97,8 @@ uint32_t raw_wheel_expire(struct raw_wheel *w, uint32_t now) {
     }
 }
 
-uint32_t raw_wheel_idle(const struct raw_wheel *w, uint32_t at_most) {
+uint32_t raw_wheel_idle(const struct raw_wheel *w, uint32_t at_most)
+{
     if (!w->pending)
         return RAW_WHEEL_NONE;
     for (uint32_t ticks = 1; ticks < at_most && ticks < RAW_WHEEL_SLOTS; ticks++) {

@@ -1,9 +1,10 @@
 /* rawload: an open-loop client of hand-made TCP segments, one request a connection.
  *
  * Overload of a one-CPU server must come from a client that is several times cheaper than it, or the generator saturates
- * first and the trial is worthless. Kernel sockets cost both ends about the same; here a connection is 56 bytes of state
- * and three small frames. Its addresses (--source-net) belong to nobody on this end, so the kernel answers none of the
- * server's segments: it sees them, and drops them for want of a route back.
+ * first and the trial is worthless. Kernel sockets cost both ends about the same; here a connection is 60 bytes of state
+ * and three small frames. Its addresses (--source-net) belong to nobody on this end, so the kernel, being no router,
+ * drops the server's segments unanswered, and only the ring sees them. It drops them sooner, before looking for a route
+ * (ip_rcv_core(), PACKET_OTHERHOST), if the server sends them to a link-layer address that is nobody's either.
  *
  * The loop: take what arrived, fire what is due, begin what is due, send all of it in one call. If nothing is due within
  * SPIN_NS it sleeps, else it looks again at once.
@@ -54,7 +55,8 @@ struct run {
     uint32_t cursor;
 };
 
-static void end_window(struct run *run, uint64_t now_ns) {
+static void end_window(struct run *run, uint64_t now_ns)
+{
     struct report *report = run->report;
     if (now_ns < report->end_ns)
         report->end_ns = now_ns > report->begin_ns ? now_ns : report->begin_ns;
@@ -71,7 +73,8 @@ static void end_window(struct run *run, uint64_t now_ns) {
         report->cpu_s = 0;
 }
 
-static void advance_phase(struct run *run, uint64_t now_ns) {
+static void advance_phase(struct run *run, uint64_t now_ns)
+{
     if (runtime_stop && run->phase < GRACE)
         run->phase_ends_ns = now_ns;
     if (now_ns < run->phase_ends_ns && !(run->phase == GRACE && run->client->open == 0))
@@ -103,7 +106,8 @@ static void advance_phase(struct run *run, uint64_t now_ns) {
     }
 }
 
-static unsigned begin_due(struct run *run, uint64_t now_ns) {
+static unsigned begin_due(struct run *run, uint64_t now_ns)
+{
     unsigned n = 0;
     if (run->phase > MEASURE)
         return 0;
@@ -112,7 +116,8 @@ static unsigned begin_due(struct run *run, uint64_t now_ns) {
     return n;
 }
 
-static void drive(struct run *run) {
+static void drive(struct run *run)
+{
     uint64_t now = monotonic_ns();
     while (run->phase != FINISHED) {
         advance_phase(run, now);
@@ -139,7 +144,8 @@ static void drive(struct run *run) {
     }
 }
 
-static int parse_net(const char *text, uint32_t *net, unsigned *bits) {
+static int parse_net(const char *text, uint32_t *net, unsigned *bits)
+{
     char address[INET_ADDRSTRLEN];
     const char *slash = strchr(text, '/');
     struct in_addr parsed;
@@ -156,7 +162,8 @@ static int parse_net(const char *text, uint32_t *net, unsigned *bits) {
     return *net & (uint32_t)(UINT64_C(0xffffffff) >> length) ? -1 : 0;
 }
 
-static int parse_mac(const char *text, uint8_t mac[6]) {
+static int parse_mac(const char *text, uint8_t mac[6])
+{
     unsigned b[6];
     int used = 0;
     if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &used) != 6 || text[used])
@@ -167,7 +174,8 @@ static int parse_mac(const char *text, uint8_t mac[6]) {
 }
 
 static void read_options(int argc, char **argv, struct settings *s, struct raw_options *raw, struct manifest *manifest,
-                         const char **next_hop) {
+                         const char **next_hop)
+{
     const char *connect = NULL, *files = NULL, *net = "10.128.0.0/10", *arrivals = "uniform";
     const struct argument table[] = {
         {"connect", ARGUMENT_TEXT, &connect, 0, 0, "ADDR:PORT", "the server (required)"},
@@ -212,7 +220,8 @@ static void read_options(int argc, char **argv, struct settings *s, struct raw_o
     manifest_prepare(manifest, connect);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     static struct raw_ring ring; /* 400 KB of outgoing frames */
     static struct raw_client client;
     static struct report report;
@@ -235,9 +244,9 @@ int main(int argc, char **argv) {
         .net = options.net,
         .mask = ~(uint32_t)(UINT64_C(0xffffffff) >> options.net_bits),
     };
-    /* A reply of one segment is an MTU at most; a longer one may come as a whole, not yet cut (GSO), up to 64 KiB. */
+    /* A reply of one segment is an MTU at most; of a longer one up to a window may come in one piece, not yet cut. */
     uint64_t reply_bytes = file->bytes + 512;
-    size_t packet_bytes = reply_bytes <= RAW_MSS ? 1500 : reply_bytes < 65535 - 1024 ? reply_bytes + 1024 : 65535;
+    size_t packet_bytes = reply_bytes <= RAW_MSS ? 1500 : (reply_bytes < RAW_WINDOW ? reply_bytes : RAW_WINDOW) + 120;
     if (raw_ring_open(&ring, settings.interface, &flow, packet_bytes, error, sizeof error))
         arguments_fail(1, "%s", error);
     memcpy(options.own_mac, ring.mac, 6);

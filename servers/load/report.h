@@ -46,7 +46,7 @@ struct report {
     double warmup_s;
     uint64_t begin_ns, end_ns; /* the measuring window, CLOCK_MONOTONIC; end may be moved forward when ended early */
     uint64_t starts_scheduled; /* starts whose intended time lies in the window */
-    uint64_t starts_issued;    /* of which were issued in it */
+    uint64_t starts_issued;    /* starts issued in the window, late or not: the share of the target really offered */
 #define X(name) uint64_t name;
     REPORT_COUNTERS(X)
 #undef X

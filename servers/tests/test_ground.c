@@ -84,6 +84,7 @@ static void check_counters(void)
     snprintf(path, sizeof path, "%s/counters", fixture_root());
     CHECK(!counters_timed(), "not yet");
     count(accepts);
+    uint64_t before = counter_value(accepts);
     CHECK(counters_open("/nowhere/x") == -1 && errno == ENOENT && !counters_timed(), "refused");
     CHECK(counters_open(path) == 0 && counters_timed(), "opened");
     count(accepts);
@@ -100,7 +101,7 @@ static void check_counters(void)
     NEED(pread(file, &seen, sizeof seen, 0) == sizeof seen);
     close(file);
     CHECK(memcmp(seen.magic, "NAICNT01", 8) == 0 && seen.n == COUNTER_COUNT, "header");
-    CHECK(strcmp(seen.counters[COUNTER_accepts].name, "accepts") == 0 && seen.counters[COUNTER_accepts].value == 2,
+    CHECK(strcmp(seen.counters[COUNTER_accepts].name, "accepts") == 0 && seen.counters[COUNTER_accepts].value == before + 1,
           "what was counted before is kept");
     CHECK(seen.counters[COUNTER_bytes_sent].value == 1000, "bytes");
     for (int i = 0; i < COUNTER_COUNT; i++)

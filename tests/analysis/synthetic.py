@@ -114,9 +114,11 @@ def one(rng, workload, design, charge, top, ratio, limit, number, noise, experim
         drop_softnet_per_s=0.02 * lost if charge == "receiver" else 0.0,
         server_cpu_us_per_reply=1e6 / max(replies, 1.0), server_cpu_share=1.0 if model["saturated"] else 0.7,
         cpu0_softirq_share=softirq if charge == "receiver" else 0.02,
-        cpu1_softirq_share=0.1 if charge == "receiver" else softirq + 0.1, latency_mean_us=wait_us * (1 + 4 * lost / connections),
+        cpu1_softirq_share=0.1 if charge == "receiver" else softirq + 0.1,
+        latency_mean_us=wait_us * (1 + 4 * lost / connections),
         latency_p50_us=wait_us, latency_p90_us=wait_us * 2, latency_p99_us=wait_us * 6 * (1 + lost / connections),
-        latency_p999_us=wait_us * 8, latency_max_us=wait_us * 10, latency_count=int(replies), latency_censored=int(lost),
+        latency_p999_us=wait_us * 8, latency_max_us=wait_us * 10, latency_count=int(replies),
+        latency_censored=int(lost),
         httperf_mean_us=noisy(wait_us),
     )  # fmt: skip
 
@@ -194,8 +196,7 @@ def paper(seed=2004, rounds=10, noise=0.02, machine="synthetic"):
     frame = pd.DataFrame(found)
     frame["machine"] = machine
     broken = frame.sample(5, random_state=seed).index
-    frame = pd.concat([frame, calibration(frame), spoiled(frame.loc[broken])], ignore_index=True)
-    return frame
+    return pd.concat([frame, calibration(frame), spoiled(frame.loc[broken])], ignore_index=True)
 
 
 def quick(seed=7, rounds=2):
@@ -229,14 +230,18 @@ def spoiled(rows):
 
 def provenance(name="Synthetic CPU 3.0 GHz"):
     return {
-        "cpu": name, "cpus": 2, "kernel": "6.0", "clock_source": "tsc", "profile": "paper",
+        "machine": "synthetic", "cpu": {"model": name, "cores": 2, "virtualisation": "none", "mitigations": {"x": "KPTI"}},
+        "memory_gib": 4, "kernel": {"release": "6.0", "clocksource": "tsc"}, "profile": "paper",
+        "build": {"compiler": "gcc", "version": "14.2", "flags": ["-O2", "-std=c11"]},
+        "commit": {"hash": "0123456789abcdef", "dirty": True},
         "capabilities": [
             {"name": "user namespaces", "available": True, "detail": "yes", "remedy": ""},
             {"name": "httperf", "available": False, "detail": "", "remedy": "apt install httperf"},
         ],
         "clock": {"read_p50_ns": 55.0, "step_min_ns": 41.0},
         "timers": [
-            {"requested_us": r, "p50_us": 57.0, "p90_us": 60.0, "p99_us": 75.0 + r / 500, "max_us": 300.0, "samples": 99.0}
+            {"requested_us": r, "p50_us": 57.0, "p90_us": 60.0, "p99_us": 75.0 + r / 500, "max_us": 300.0,
+             "samples": 99.0}
             for r in (50.0, 100.0, 500.0, 1000.0, 10_000.0)
         ],
     }  # fmt: skip

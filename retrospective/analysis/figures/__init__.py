@@ -1,4 +1,4 @@
-"""Every figure by its name. A figure takes the trials of a machine and, optionally, those of the reference machine.
+"""Every figure by its name, drawn from one machine's trials with or without the reference machine's.
 
 >>> site = Site("this machine", frame, provenance)
 >>> figure = draw("accept_gain", site, reference)
@@ -38,7 +38,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
 
 
 def draw(name: str, site: Site, reference: Site | None = None) -> Figure:
-    """Draw a figure by name; raises ``NothingToDraw`` if its trials are missing, ``ValueError`` if unknown."""
+    """Draw a figure by name (``NothingToDraw`` if its trials are missing, ``ValueError`` if unknown)."""
     if name not in FIGURES:
         raise ValueError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
     return FIGURES[name](site, reference=reference)

@@ -15,12 +15,14 @@ from retrospective.analysis.figures.style import (
     GREY,
     LIMIT_STYLE,
     ORANGE,
+    PALE,
     PURPLE,
     SKY,
     WORKLOAD_NAMES,
     NothingToDraw,
     Site,
     by_x,
+    corner_note,
     families,
     floor_band,
     key,
@@ -28,11 +30,11 @@ from retrospective.analysis.figures.style import (
     line,
     log_ticks,
     panels,
-    peak_note,
     styled,
+    unit_note,
 )
 from retrospective.analysis.formatting import fmt_limit
-from retrospective.analysis.statistics import aa_floor, ratio_interval
+from retrospective.analysis.statistics import aa_floor, mean_interval, ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,72 +76,79 @@ def _curves(
     site: Site,
     workload: str,
     reference: Site | None,
+    *,
     column: str,
     table: pd.DataFrame,
     ylabel: str,
-    *,
     offered: bool,
 ) -> Figure:
     """``column`` over offered load, both as ratios to the own peak; 2004's curves beside ours."""
     figure, placed, spare = _grid(site, workload, reference)
     old = published.overload(workload)
-    end = (
-        max(
-            float(rows.overload(site.frame, workload, d, c)["x_ratio"].max())
-            for d, c in families(site, workload)
-        )
-        if families(site, workload)
-        else 2.1
-    )
-    end = max(end, old.last_x) + 0.05
+    corner = (0.97, 0.05) if offered else (0.03, 0.97)
+    furthest, highest = old.last_x, 1.0 if offered else 0.0
     for (design, charge), cell in placed.items():
+        cell.set_xlabel(OFFERED)
         if design == "2004":
             number = published.FIGURES[workload][0 if offered else 1]
             cell.set_title(f"2004: µserver (Fig. {number})")
             scaled = old.scaled(table)
             for limit in rows.LIMITS:
                 cell.plot(scaled.index, scaled[limit], **LIMIT_STYLE[limit] | {"markersize": 2.6})
-            peak_note(cell, old.peak, where=(0.97, 0.05) if offered else (0.03, 0.97))
-        else:
-            for source in (reference, site):
-                if source is None:
-                    continue
-                trials = rows.overload(source.frame, workload, design, charge)
-                if trials.empty:
-                    continue
-                for limit, x, y in by_x(trials, column, rows.peak(trials)):
-                    line(cell, x, y, faint=source is reference, **LIMIT_STYLE[limit])
+            highest = max(highest, float(scaled.to_numpy().max()))
+            unit_note(cell, old.peak, corner)
+            continue
+        for source in (reference, site):
+            trials = rows.overload(source.frame, workload, design, charge) if source else None
+            if trials is None or trials.empty:
                 if source is site:
-                    peak_note(cell, rows.peak(trials), where=(0.97, 0.05) if offered else (0.03, 0.97))
+                    corner_note(cell, "not measured here", corner)
+                continue
+            top = rows.peak(trials)
+            for limit, x, y in by_x(trials, column, top):
+                line(cell, x, y, faint=source is reference, **LIMIT_STYLE[limit])
+                furthest, highest = max(furthest, x.max()), max(highest, np.nanmax(y[:, 0]))
+            if source is site:
+                unit_note(cell, top, corner)
+    for cell in placed.values():
         if offered:
-            cell.plot([0, end], [0, end], color=GREY, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
-        cell.set_xlim(0, end)
-        cell.set_xlabel(OFFERED)
-        cell.set_ylim(0, 1.12 if offered else None)
-    for cell in {design: cell for (design, _), cell in reversed(placed.items()) if design != "2004"}.values():
-        cell.set_ylabel(ylabel)
+            cell.plot([0, 3], [0, 3], color=GREY, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
+        cell.set_xlim(0, 1.06 * furthest)
+        cell.set_ylim(0, 1.12 * highest)
+        if cell.get_subplotspec().is_first_col():
+            cell.set_ylabel(ylabel)
     key(figure, spare[-1] if spare else None, limit_entries(reference, offered=offered))
     return figure
 
 
 @styled
 def replies(site: Site, workload: str, reference: Site | None = None) -> Figure:
-    """Throughput under overload by accept-limit: the counterpart of figures 8 (one-packet) and 2 (SPECweb99)."""
+    """Draw throughput under overload by accept-limit: figures 8 (one-packet) and 2 (SPECweb99)."""
     table = published.overload(workload).replies
-    return _curves(site, workload, reference, "replies_per_s", table, "replies ÷ own peak", offered=True)
+    return _curves(
+        site,
+        workload,
+        reference,
+        column="replies_per_s",
+        table=table,
+        ylabel="replies ÷ own peak",
+        offered=True,
+    )
 
 
 @styled
 def drops(site: Site, workload: str, reference: Site | None = None) -> Figure:
-    """Connections the queues refused: the counterpart of figures 9 (one-packet) and 3 (SPECweb99)."""
+    """Draw what the queues refused: the counterpart of figures 9 (one-packet) and 3 (SPECweb99)."""
     table = published.overload(workload).drops
     label = "queue drops/s ÷ peak replies/s"
-    return _curves(site, workload, reference, "queue_drops_per_s", table, label, offered=False)
+    return _curves(
+        site, workload, reference, column="queue_drops_per_s", table=table, ylabel=label, offered=False
+    )
 
 
 @styled
 def getevents(site: Site, reference: Site | None = None, workload: str = "one-packet") -> Figure:
-    """Calls of getevents per second and connections per work phase: how each limit spends its turns."""
+    """Draw getevents calls per second and connections per work phase: how each limit spends its turns."""
     found = families(site, workload) or families(site, workload, reference)
     if not found:
         raise NothingToDraw(f"no valid {WORKLOAD_NAMES[workload]} trials")
@@ -183,7 +192,7 @@ CAUSES = (
 
 @styled
 def drop_causes(site: Site, reference: Site | None = None) -> Figure:
-    """Drops by cause at the deepest overload, each limit a bar."""
+    """Draw drops by cause at the deepest overload, each limit a bar."""
     del reference  # rates of two machines do not stack; the relative figures compare them
     groups = {w: found for w in rows.WORKLOADS if (found := families(site, w))}
     if not groups:
@@ -198,7 +207,6 @@ def drop_causes(site: Site, reference: Site | None = None) -> Figure:
                 continue
             _cause_bars(cell, rows.overload(site.frame, workload, design, charge))
             cell.set_title(f"{design}, {charge} pays")
-            cell.set_xlabel("accept-limit")
         axes[i, 0].set_ylabel(f"{WORKLOAD_NAMES[workload]}\ndrops, thousands/s")
     key(
         figure,
@@ -222,7 +230,7 @@ def _cause_bars(cell: Axes, trials: pd.DataFrame) -> None:
         bottom += height
     cell.set_xticks(range(len(present)), [fmt_limit(limit) for limit in present])
     cell.grid(axis="x", visible=False)
-    cell.set_title(f"x = {deepest['x_ratio'].iloc[0]:g}", loc="right", fontsize=7, fontweight="normal")
+    cell.set_xlabel(f"accept-limit, at x = {deepest['x_ratio'].iloc[0]:g}")
 
 
 @styled
@@ -295,7 +303,7 @@ def _eq1_gains(cell: Axes, site: Site, workload: str, found: list[tuple[str, str
 
 @styled
 def gain(site: Site, reference: Site | None = None) -> Figure:
-    """What Inf gains over limit 1 in replies/s, by offered load, with the detection floor and 2004's gain."""
+    """Draw what Inf gains over limit 1 in replies/s, with the detection floor and 2004's gain."""
     groups = {w: found for w in rows.WORKLOADS if (found := families(site, w, reference))}
     if not groups:
         raise NothingToDraw("no valid overload trials")
@@ -332,8 +340,8 @@ def gain(site: Site, reference: Site | None = None) -> Figure:
     ]
     entries.append(({"color": BLACK, "linewidth": 1, "marker": "x", "markersize": 3.5}, "µserver, 2004"))
     if floor.measured:
-        entries.append(({"facecolor": "#E4E4E4"}, f"detection floor, ±{(floor.factor - 1) * 100:.1f} %"))
-    entries.append(({"facecolor": GREY, "alpha": 0.3}, "95 % interval"))
+        entries.append(({"facecolor": PALE}, f"detection floor, ±{(floor.factor - 1) * 100:.1f} %"))
+    entries.append(({"facecolor": DESIGN_COLOUR["select"], "alpha": 0.2}, "95 % interval"))
     if reference is not None:
         entries.append(({"color": GREY, "linewidth": 0.9}, f"thin: {reference.name}"))
     key(figure, None, entries, ncols=4)
@@ -402,39 +410,25 @@ def peers(site: Site, reference: Site | None = None) -> Figure:
     costs = {label: found["server_cpu_us_per_reply"] for label, found in trials.groupby("label")}
     order = sorted(costs, key=lambda label: float(costs[label].mean()), reverse=True)
     figure, ((cell,),) = panels(1, 1, height=0.3 * len(order) + 0.9)
+    recorded = rows.valid(reference.frame, experiment="peers") if reference is not None else trials.iloc[:0]
     for y, label in enumerate(order):
-        mean, low, high = _level(costs[label])
+        mean, low, high = mean_interval(costs[label])
         cell.barh(y, mean, 0.62, color=DESIGN_COLOUR.get(label.split(",")[0], GREY))
         if np.isfinite(low):
             cell.errorbar(mean, y, xerr=[[mean - low], [high - mean]], color=BLACK, capsize=2.5, linewidth=1)
-        cell.text(
-            max(mean, high if np.isfinite(high) else mean) * 1.02, y, f"{mean:.1f}", va="center", fontsize=7.5
+        theirs = recorded.loc[recorded["label"] == label, "server_cpu_us_per_reply"].mean()
+        if np.isfinite(theirs):
+            cell.plot(theirs, y, marker="D", color="white", markeredgecolor=BLACK, zorder=5)
+        end = np.nanmax([mean, high, theirs])
+        cell.annotate(
+            f"{mean:.1f}", (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5
         )
-    if reference is not None:
-        recorded = rows.valid(reference.frame, experiment="peers")
-        for y, label in enumerate(order):
-            found = recorded[recorded["label"] == label]["server_cpu_us_per_reply"]
-            if len(found):
-                cell.plot(found.mean(), y, marker="D", color="white", markeredgecolor=BLACK, zorder=5)
-        key(
-            figure,
-            None,
-            [
-                (
-                    {"color": "white", "marker": "D", "markeredgecolor": BLACK, "linestyle": "none"},
-                    reference.name,
-                )
-            ],
-        )
+    if len(recorded):
+        diamond = {"color": "white", "marker": "D", "markeredgecolor": BLACK, "linestyle": "none"}
+        key(figure, None, [(diamond, reference.name if reference else "")])
     cell.set_yticks(range(len(order)), order)
     cell.grid(axis="y", visible=False)
     cell.set_xlabel(
         "server CPU time per reply, µs (1 KiB from cache, 64 persistent connections; 95 % interval)"
     )
     return figure
-
-
-def _level(values: pd.Series) -> tuple[float, float, float]:
-    from retrospective.analysis.statistics import mean_interval  # noqa: PLC0415
-
-    return mean_interval(values)

@@ -11,9 +11,11 @@ from retrospective.analysis import rows
 from retrospective.analysis.figures.style import (
     BLACK,
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     PALE,
+    PURPLE,
     SKY,
     VERMILION,
     NothingToDraw,
@@ -50,7 +52,7 @@ def aa(site: Site, reference: Site | None = None) -> Figure:
         raise NothingToDraw("fewer than 20 A/A ratios")
     figure, ((cell,),) = panels(1, 1, height=2.2)
     reach = max(np.abs(percent).max(), (floor.factor - 1) * 100) * 1.05
-    bins = np.linspace(-reach, reach, 61)
+    bins = np.linspace(-reach, reach, 61 if len(percent) > 500 else 25)
     cell.axvspan((1 / floor.factor - 1) * 100, (floor.factor - 1) * 100, color=PALE, linewidth=0)
     cell.hist(percent, bins, density=True, color=SKY, edgecolor="white", linewidth=0.3)
     entries = [
@@ -75,13 +77,13 @@ def aa(site: Site, reference: Site | None = None) -> Figure:
 
 @styled
 def who_pays(site: Site, reference: Site | None = None) -> Figure:
-    """The same offered load in both charge modes: the server's CPU per reply, and where softirqs run."""
+    """Draw the same load in both charge modes: the server's CPU per reply, and where softirqs run."""
     trials = rows.valid(site.frame, experiment="who-pays")
     if trials.empty:
         raise NothingToDraw("no valid who-pays trials")
     clients = [mode for mode in CLIENTS if (trials["load_mode"] == mode).any()]
     figure, ((cost, softirq),) = panels(1, 2, height=2.5)
-    colours = {"receiver": BLUE, "sender": ORANGE}
+    colours = {"receiver": GREEN, "sender": PURPLE}
     for i, mode in enumerate(clients):
         for k, charge in enumerate(rows.CHARGES):
             found = trials[(trials["load_mode"] == mode) & (trials["charge"] == charge)]
@@ -99,7 +101,7 @@ def who_pays(site: Site, reference: Site | None = None) -> Figure:
         for k, charge in enumerate(rows.CHARGES):
             found = trials[(trials["load_mode"] == mode) & (trials["charge"] == charge)]
             place = i * 2.4 + k
-            places.append((place, f"{charge}\n{CLIENTS[mode]}"))
+            places.append((place, f"{charge}\n{CLIENTS[mode].split()[0]}"))
             for shift, column, colour in (
                 (-0.2, "cpu0_softirq_share", BLUE),
                 (0.2, "cpu1_softirq_share", VERMILION),
@@ -164,6 +166,7 @@ def ceilings(site: Site, reference: Site | None = None) -> Figure:
     for axis in (cell.xaxis, cell.yaxis):
         axis.set_ticks(ticks)
         log_ticks(axis)
+    cell.minorticks_off()
     cell.set_xlabel("offered, connections/s")
     cell.set_ylabel("begun on schedule,\nconnections/s")
     entries = [({"color": colours[m], "marker": "o", "linestyle": "none"}, CLIENTS[m]) for m in colours]
@@ -193,10 +196,11 @@ def timers(site: Site, reference: Site | None = None) -> Figure:
             y = [row[quantile] for row in facts]
             style = {"linewidth": 0.9, "alpha": 0.55} if source is reference else {"marker": marker}
             cell.plot(x, y, color=colour, **style)
-    cell.set(xscale="log", yscale="log")
+    cell.set_xscale("log")
+    cell.set_ylim(bottom=0)
     cell.set_xticks([row["requested_us"] for row in table])
+    cell.minorticks_off()
     log_ticks(cell.xaxis)
-    log_ticks(cell.yaxis)
     cell.set_xlabel("requested sleep, µs")
     cell.set_ylabel("late by, µs")
     entries = [({"color": colour, "marker": marker}, words) for _, words, colour, marker in marks]

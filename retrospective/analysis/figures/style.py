@@ -192,23 +192,27 @@ def floor_band(axes: Axes, floor: Floor) -> None:
     axes.axhline(1, color=GREY, linewidth=0.8, zorder=1)
 
 
-def peak_note(
-    axes: Axes, value: float, unit: str = "replies/s", where: tuple[float, float] = (0.97, 0.05)
-) -> None:
-    """Say what 1 on a relative axis stands for."""
+def unit_note(axes: Axes, value: float, corner: tuple[float, float]) -> None:
+    """Say what 1 on a relative axis stands for, replies/s."""
     if np.isfinite(value):
-        text = f"1 = {value:,.0f} {unit}"
-        side = "right" if where[0] > 0.5 else "left"
-        level = "bottom" if where[1] < 0.5 else "top"
-        axes.text(*where, text, transform=axes.transAxes, ha=side, va=level, fontsize=7, color="#444444")
+        corner_note(axes, f"1 = {value:,.0f} replies/s", corner)
+
+
+def corner_note(axes: Axes, text: str, corner: tuple[float, float]) -> None:
+    """Write small text into a corner of a panel, given in its own coordinates (0 to 1)."""
+    axes.text(
+        *corner,
+        text,
+        transform=axes.transAxes,
+        ha="right" if corner[0] > 0.5 else "left",
+        va="bottom" if corner[1] < 0.5 else "top",
+        fontsize=7,
+        color="#444444",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+    )
 
 
 def log_ticks(axis: Any) -> None:
     """Plain numbers on a logarithmic axis: 100, 1,000."""
     axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
-
-
-def thousands(axis: Any) -> None:
-    """Thousands separated on a linear axis."""
-    axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))

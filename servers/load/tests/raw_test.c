@@ -30,7 +30,8 @@ static const struct raw_path path = {
     .window = 65535,
 };
 
-static void test_round_trip(void) {
+static void test_round_trip(void)
+{
     static const char text[] = "GET / HTTP/1.1\r\n\r\n";
     static const uint32_t numbers[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
     static const uint8_t flags[] = {RAW_SYN, RAW_ACK, RAW_PSH | RAW_ACK, RAW_FIN | RAW_ACK, RAW_RST};
@@ -53,7 +54,7 @@ static void test_round_trip(void) {
             CHECK(s.mss == (mss && (flag & RAW_SYN) ? mss : RAW_DEFAULT_MSS));
             CHECK(s.payload_bytes == bytes && memcmp(s.payload, text, bytes) == 0);
             CHECK(!raw_parse(packet, packet_bytes - 1, true, &s)); /* cut off */
-            for (size_t k = 0; k < packet_bytes; k++) { /* every single wrong byte is noticed */
+            for (size_t k = 0; k < packet_bytes; k++) {            /* every single wrong byte is noticed */
                 packet[k] ^= 0x11;
                 CHECK(!raw_parse(packet, packet_bytes, true, &s));
                 packet[k] ^= 0x11;
@@ -68,15 +69,18 @@ static void test_round_trip(void) {
 
 /* A SYN-ACK with Linux's options, 10.0.0.1:80 to 10.0.0.2:45000; the checksums were computed by a Python program. */
 static const uint8_t syn_ack[] = {
-    0x45, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x40, 0x00, 0x40, 0x06, 0x26, 0xba, 0x0a, 0x00, 0x00, 0x01, 0x0a, 0x00, 0x00, 0x02,
-    0x00, 0x50, 0xaf, 0xc8, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 0xa0, 0x12, 0xfe, 0x88, 0x92, 0xde, 0x00, 0x00,
-    0x02, 0x04, 0x05, 0xb4, 0x04, 0x02, 0x08, 0x0a, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x01, 0x03, 0x03, 0x07,
+    0x45, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x40, 0x00, 0x40, 0x06, 0x26, 0xba, 0x0a, 0x00, 0x00,
+    0x01, 0x0a, 0x00, 0x00, 0x02, 0x00, 0x50, 0xaf, 0xc8, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc,
+    0xde, 0xf0, 0xa0, 0x12, 0xfe, 0x88, 0x92, 0xde, 0x00, 0x00, 0x02, 0x04, 0x05, 0xb4, 0x04,
+    0x02, 0x08, 0x0a, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x01, 0x03, 0x03, 0x07,
 };
 
-static void test_parse_table(void) {
+static void test_parse_table(void)
+{
     struct raw_segment whole;
     CHECK(raw_parse(syn_ack, sizeof syn_ack, true, &whole));
-    CHECK(whole.source == 0x0a000001 && whole.destination_port == 45000 && whole.seq == 0x12345678 && whole.mss == 1460);
+    CHECK(whole.source == 0x0a000001 && whole.destination_port == 45000 && whole.seq == 0x12345678 &&
+          whole.mss == 1460);
     static const struct {
         const char *what;
         int offset; /* this byte is replaced */
@@ -105,6 +109,7 @@ static void test_parse_table(void) {
         {"option of length 1", 41, 1, 60, false, 0},
         {"MSS of length 3", 41, 3, 60, false, 0},
         {"option beyond the header", 41, 21, 60, false, 0},
+        {"scale option beyond the header", 58, 4, 60, false, 0},
         {"other option to the end", 40, 77, 60, true, RAW_DEFAULT_MSS},
         {"no options after the end mark", 40, 0, 60, true, RAW_DEFAULT_MSS},
         {"kind at the very end", 58, 2, 60, false, 0},
@@ -136,7 +141,8 @@ static void test_parse_table(void) {
 
 enum { WHEEL_IDS = 200 };
 
-static void test_wheel(uint32_t start) {
+static void test_wheel(uint32_t start)
+{
     struct raw_wheel w;
     struct random random;
     uint32_t due[WHEEL_IDS], now = start;
@@ -203,13 +209,17 @@ struct step {
 
 #define SYN_ACKED                                                                                                      \
     {                                                                                                                  \
-        RAW_SYN | RAW_ACK, 0, 1, 0, {                                                                                  \
+        RAW_SYN | RAW_ACK, 0, 1, 0,                                                                                    \
+        {                                                                                                              \
             RAW_REQUESTED, RAW_SEND_REQUEST, RAW_PSH | RAW_ACK, 1, 1, RAW_CONNECTED, 0, RAW_RTO_MS                     \
         }                                                                                                              \
     }
 #define DONE                                                                                                           \
     {                                                                                                                  \
-        0, 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, -2 }                                                                        \
+        0, 0, 0, 0,                                                                                                    \
+        {                                                                                                              \
+            0, 0, 0, 0, 0, 0, 0, -2                                                                                    \
+        }                                                                                                              \
     }
 
 static const struct tcp_case {
@@ -219,7 +229,10 @@ static const struct tcp_case {
     {"the shortest way: three segments sent",
      {SYN_ACKED,
       {RAW_ACK, 1, 101, 0, {RAW_REQUESTED, 0, 0, 0, 0, 0, 0, RAW_TIMER_OFF}},
-      {RAW_FIN | RAW_ACK, 1, 101, 1000,
+      {RAW_FIN | RAW_ACK,
+       1,
+       101,
+       1000,
        {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1002, RAW_PEER_CLOSED, 1000, RAW_RTO_MS}},
       {RAW_ACK, 1002, 102, 0, {RAW_FREE, 0, 0, 0, 0, RAW_CLOSED, 0, RAW_TIMER_OFF}},
       DONE}},
@@ -227,7 +240,10 @@ static const struct tcp_case {
      {SYN_ACKED,
       {RAW_ACK, 1, 101, 1000, {RAW_REQUESTED, 0, 0, 0, 0, 0, 1000, RAW_DELAYED_ACK_MS}},
       {COMPLETE, 0, 0, 0, {RAW_REPLIED, 0, 0, 0, 0, 0, 0, RAW_TIMER_KEEP}},
-      {RAW_FIN | RAW_ACK, 1001, 101, 0,
+      {RAW_FIN | RAW_ACK,
+       1001,
+       101,
+       0,
        {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1002, RAW_PEER_CLOSED, 0, RAW_RTO_MS}},
       {TIMER, 0, 0, 0, {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1002, 0, 0, 2 * RAW_RTO_MS}},
       {RAW_ACK, 1002, 102, 0, {RAW_FREE, 0, 0, 0, 0, RAW_CLOSED, 0, RAW_TIMER_OFF}},
@@ -238,8 +254,23 @@ static const struct tcp_case {
       {COMPLETE, 0, 0, 0, {RAW_REPLIED, 0, 0, 0, 0, 0, 0, RAW_TIMER_KEEP}},
       {TIMER, 0, 0, 0, {RAW_FIN_WAIT, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1001, 0, 0, RAW_RTO_MS}},
       {RAW_ACK, 1001, 102, 0, {RAW_FIN_WAIT, 0, 0, 0, 0, 0, 0, RAW_TIMER_OFF}},
-      {RAW_FIN | RAW_ACK, 1001, 102, 0,
+      {RAW_FIN | RAW_ACK,
+       1001,
+       102,
+       0,
        {RAW_FREE, RAW_SEND_BARE, RAW_ACK, 102, 1002, RAW_PEER_CLOSED | RAW_CLOSED, 0, RAW_TIMER_OFF}},
+      DONE}},
+    {"both close at once",
+     {SYN_ACKED,
+      {RAW_ACK, 1, 101, 1000, {RAW_REQUESTED, 0, 0, 0, 0, 0, 1000, RAW_DELAYED_ACK_MS}},
+      {COMPLETE, 0, 0, 0, {RAW_REPLIED, 0, 0, 0, 0, 0, 0, RAW_TIMER_KEEP}},
+      {TIMER, 0, 0, 0, {RAW_FIN_WAIT, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1001, 0, 0, RAW_RTO_MS}},
+      {RAW_FIN | RAW_ACK,
+       1001,
+       101,
+       0,
+       {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1002, RAW_PEER_CLOSED, 0, RAW_RTO_MS}},
+      {RAW_ACK, 1002, 102, 0, {RAW_FREE, 0, 0, 0, 0, RAW_CLOSED, 0, RAW_TIMER_OFF}},
       DONE}},
     {"every second segment is acknowledged, a single one after a while",
      {SYN_ACKED,
@@ -254,14 +285,20 @@ static const struct tcp_case {
       {RAW_ACK, 1, 101, 1000, {RAW_REQUESTED, 0, 0, 0, 0, 0, 1000, RAW_DELAYED_ACK_MS}},
       {RAW_ACK, 501, 101, 1000, {RAW_REQUESTED, 0, 0, 0, 0, 0, 500, RAW_TIMER_KEEP}},
       {RAW_ACK, 1, 101, 1000, {RAW_REQUESTED, RAW_SEND_BARE, RAW_ACK, 101, 1501, 0, 0, RAW_TIMER_KEEP}},
-      {RAW_FIN | RAW_ACK, 501, 101, 1000,
+      {RAW_FIN | RAW_ACK,
+       501,
+       101,
+       1000,
        {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 1502, RAW_PEER_CLOSED, 0, RAW_RTO_MS}},
       {RAW_FIN | RAW_ACK, 501, 101, 1000, {RAW_LAST_ACK, RAW_SEND_BARE, RAW_ACK, 102, 1502, 0, 0, RAW_TIMER_KEEP}},
       DONE}},
     {"SYN-ACK again: our ACK was refused by a full accept queue; then the request again",
      {SYN_ACKED,
       {RAW_SYN | RAW_ACK, 0, 1, 0, {RAW_REQUESTED, RAW_SEND_BARE, RAW_ACK, 101, 1, 0, 0, RAW_TIMER_KEEP}},
-      {TIMER, 0, 0, 0,
+      {TIMER,
+       0,
+       0,
+       0,
        {RAW_REQUESTED, RAW_SEND_REQUEST, RAW_PSH | RAW_ACK, 1, 1, RAW_RESENT_REQUEST, 0, 2 * RAW_RTO_MS}},
       {RAW_ACK, 1, 101, 0, {RAW_REQUESTED, 0, 0, 0, 0, 0, 0, RAW_TIMER_OFF}},
       DONE}},
@@ -270,8 +307,7 @@ static const struct tcp_case {
       {TIMER, 0, 0, 0, {RAW_SYN_SENT, RAW_SEND_SYN, RAW_SYN, 0, 0, RAW_RESENT_SYN, 0, 4000}},
       SYN_ACKED,
       DONE}},
-    {"refused",
-     {{RAW_RST | RAW_ACK, 0, 1, 0, {RAW_FREE, 0, 0, 0, 0, RAW_REFUSED, 0, RAW_TIMER_OFF}}, DONE}},
+    {"refused", {{RAW_RST | RAW_ACK, 0, 1, 0, {RAW_FREE, 0, 0, 0, 0, RAW_REFUSED, 0, RAW_TIMER_OFF}}, DONE}},
     {"an old incarnation answers the SYN: it is reset, the SYN sent again",
      {{RAW_ACK, 777, 555, 0, {RAW_SYN_SENT, RAW_SEND_BARE, RAW_RST, 555, 0, RAW_STRAY, 0, RAW_TIMER_KEEP}},
       {RAW_RST | RAW_ACK, 777, 555, 0, {RAW_SYN_SENT, 0, 0, 0, 0, RAW_STRAY, 0, RAW_TIMER_KEEP}},
@@ -288,17 +324,24 @@ static const struct tcp_case {
      {SYN_ACKED,
       {RAW_ACK, 1, 102, 10, {RAW_REQUESTED, RAW_SEND_BARE, RAW_ACK, 101, 1, 0, 0, RAW_TIMER_KEEP}},
       {RAW_ACK, 1, 51, 0, {RAW_REQUESTED, 0, 0, 0, 0, 0, 0, RAW_TIMER_KEEP}},
-      {TIMER, 0, 0, 0,
+      {TIMER,
+       0,
+       0,
+       0,
        {RAW_REQUESTED, RAW_SEND_REQUEST, RAW_PSH | RAW_ACK, 1, 1, RAW_RESENT_REQUEST, 0, 2 * RAW_RTO_MS}},
       DONE}},
     {"close before the reply",
      {SYN_ACKED,
-      {RAW_FIN | RAW_ACK, 1, 1, 0,
+      {RAW_FIN | RAW_ACK,
+       1,
+       1,
+       0,
        {RAW_LAST_ACK, RAW_SEND_BARE, RAW_FIN | RAW_ACK, 101, 2, RAW_PEER_CLOSED, 0, RAW_RTO_MS}},
       DONE}},
 };
 
-static void test_tcp_table(void) {
+static void test_tcp_table(void)
+{
     static const uint8_t text[2 * MSS];
     const struct raw_profile profile = {.request_bytes = REQUEST, .mss = MSS};
     for (size_t i = 0; i < sizeof tcp_cases / sizeof *tcp_cases; i++) {
@@ -344,20 +387,21 @@ static void test_tcp_table(void) {
     }
 }
 
-static void test_tcp_small_window(void) {
+static void test_tcp_small_window(void)
+{
     const struct raw_profile profile = {.request_bytes = REQUEST, .mss = MSS};
     struct raw_tcp c;
     struct raw_action out;
     raw_tcp_start(&c, ISS, &out);
-    struct raw_segment in = {
-        .seq = IRS, .ack = ISS + 1, .window = REQUEST - 1, .mss = MSS, .flags = RAW_SYN | RAW_ACK};
+    struct raw_segment in = {.seq = IRS, .ack = ISS + 1, .window = REQUEST - 1, .mss = MSS, .flags = RAW_SYN | RAW_ACK};
     raw_tcp_input(&c, &profile, &in, &out);
     CHECK(out.send == RAW_SEND_BARE && out.flags == RAW_ACK && out.seq == ISS + 1 && out.timer_ms == RAW_RTO_MS);
     raw_tcp_timer(&c, &out);
     CHECK(out.send == RAW_SEND_REQUEST && out.seq == ISS + 1);
 }
 
-static void test_tcp_abort_and_strays(void) {
+static void test_tcp_abort_and_strays(void)
+{
     const struct raw_profile profile = {.request_bytes = REQUEST, .mss = MSS};
     struct raw_tcp c;
     struct raw_action out;
@@ -380,7 +424,8 @@ static void test_tcp_abort_and_strays(void) {
     CHECK(out.send == RAW_SEND_NOTHING);
 }
 
-int main(void) {
+int main(void)
+{
     test_round_trip();
     test_parse_table();
     test_wheel(0);

@@ -26,10 +26,9 @@ int main(void)
     random_seed(&r, 7, 0);
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char)random_bits(&r);
-    for (size_t offset = 0; offset < 17; offset++) {
+    for (size_t offset = 0; offset < 17; offset++)
         for (size_t bytes = 0; bytes < 300; bytes++)
             CHECK(crc32(0, data + offset, bytes) == by_definition(data + offset, bytes));
-    }
     uint32_t whole = by_definition(data, sizeof data);
     for (size_t cut = 0; cut <= sizeof data; cut++)
         CHECK(crc32(crc32(0, data, cut), data + cut, sizeof data - cut) == whole);

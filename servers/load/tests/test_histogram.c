@@ -99,8 +99,8 @@ static void product_limit_by_hand(void)
 
 static void young_requests_do_not_bias(void)
 {
-    /* Exponential answers of mean 1 ms, watched for a time that differs from request to request: ignoring the unanswered
-     * would put the median near 0.4 ms. */
+    /* Exponential answers of mean 1 ms, watched for a time that differs from request to request: ignoring the
+     * unanswered would put the median near 0.4 ms. */
     struct random r;
     random_seed(&r, 5, 0);
     empty();

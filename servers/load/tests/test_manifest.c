@@ -42,7 +42,8 @@ static void bad_ones_are_refused_clearly(void)
         CHECK(manifest_parse(&m, refused[i].text, strlen(refused[i].text), error, sizeof error) == -1);
         CHECK(strstr(error, refused[i].complaint) != NULL && strchr(error, '\n') == NULL);
     }
-    CHECK(manifest_parse(&m, "/a\0b\t1\t00000000\t1", 18, error, sizeof error) == -1);
+    CHECK(manifest_parse(&m, "/a\0b\t1\t00000000\t1", 17, error, sizeof error) == -1);
+    CHECK(manifest_parse(&m, "/a\t1\t00000000\t1\0x", 17, error, sizeof error) == -1 && strstr(error, "WEIGHT"));
     char small[8];
     CHECK(manifest_parse(&m, "x", 1, small, sizeof small) == -1 && strlen(small) < sizeof small);
     CHECK(manifest_read(&m, "/nonexistent/manifest", error, sizeof error) == -1 && strstr(error, "No such file"));

@@ -9,7 +9,7 @@ static void uniform_is_exact(void)
     struct schedule s;
     schedule_begin(&s, ARRIVALS_UNIFORM, 30000, 1000, 1);
     for (uint64_t k = 0; k < 3000000; k++) { /* 100 s: a rounded interval of 33,333 ns would be 1 ms off */
-        uint64_t exact_thirds = k * 100000; /* k / 30000 s in thirds of a nanosecond */
+        uint64_t exact_thirds = k * 100000;  /* k / 30000 s in thirds of a nanosecond */
         CHECK(s.next_ns == 1000 + (exact_thirds + 1) / 3);
         CHECK(schedule_take(&s) == 1000 + (exact_thirds + 1) / 3);
     }
@@ -35,8 +35,8 @@ static void poisson_has_its_moments(void)
         previous = at;
     }
     double mean = sum / STARTS, variance = squares / STARTS - mean * mean;
-    CHECK(fabs(mean / 1e5 - 1) < 4 / sqrt(STARTS));            /* four standard errors */
-    CHECK(fabs(variance / 1e10 - 1) < 4 * sqrt(8. / STARTS));  /* an exponential's fourth moment */
+    CHECK(fabs(mean / 1e5 - 1) < 4 / sqrt(STARTS));           /* four standard errors */
+    CHECK(fabs(variance / 1e10 - 1) < 4 * sqrt(8. / STARTS)); /* an exponential's fourth moment */
     CHECK(differing > STARTS * 99 / 100);
 }
 

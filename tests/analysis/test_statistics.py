@@ -1,0 +1,230 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from retrospective.analysis import statistics as st
+
+
+def coverage(n, runs=4000, spread=0.1, ratio=1.3):
+    rng = np.random.default_rng(n)
+    draws = np.exp(rng.normal(np.log(ratio), spread, (runs, n)))
+    hits = [e.low <= ratio <= e.high for e in map(st.ratio_interval, draws)]
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_intervals_cover_95_percent_at_any_number_of_rounds(n):
+    assert coverage(n) == pytest.approx(0.95, abs=0.011)  # three standard errors of 4,000 runs
+
+
+def test_interval_is_student_t_of_the_logarithms():
+    effect = st.ratio_interval([1.0, 2.0, 4.0])
+    assert effect.value == pytest.approx(2.0)
+    reach = 4.302652729911275 * np.log(2) / np.sqrt(3)  # t of 2 degrees of freedom, 97.5 %
+    assert np.log(effect.high / 2) == pytest.approx(reach)
+    assert np.log(effect.low / 2) == pytest.approx(-reach)
+
+
+def test_inverting_all_ratios_inverts_the_interval():
+    rng = np.random.default_rng(1)
+    ratios = np.exp(rng.normal(0.2, 0.1, 7))
+    there, back = st.ratio_interval(ratios), st.ratio_interval(1 / ratios)
+    assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx(
+        (there.value, there.low, there.high)
+    )
+    assert there.p_unlike() == pytest.approx(back.p_unlike())
+
+
+def test_p_value_and_interval_agree_on_what_is_excluded():
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        effect = st.ratio_interval(np.exp(rng.normal(0.05, 0.1, 6)))
+        assert (effect.p_unlike() < 0.05) == (effect.low > 1 or effect.high < 1)
+
+
+@pytest.mark.parametrize("unusable", [0.0, -1.0, np.nan, np.inf])
+def test_ratios_without_a_logarithm_are_dropped_and_counted(unusable):
+    effect = st.ratio_interval([1.2, unusable, 1.3])
+    assert (effect.n, effect.dropped) == (2, 1)
+    assert effect.value == pytest.approx(np.sqrt(1.2 * 1.3))
+
+
+def test_one_ratio_has_a_value_but_no_interval():
+    effect = st.ratio_interval([1.7])
+    assert effect.value == pytest.approx(1.7)
+    assert np.isnan(effect.low)
+    assert np.isnan(effect.high)
+    assert not effect.decided
+    assert effect.p_unlike() == 1.0
+
+
+def test_no_ratio_has_nothing():
+    effect = st.ratio_interval([])
+    assert np.isnan(effect.value)
+    assert effect.n == 0
+
+
+def test_identical_ratios_are_certain():
+    effect = st.ratio_interval([1.5] * 5)
+    assert effect.low == effect.high == pytest.approx(1.5)
+    assert effect.p_unlike() == 0.0
+    assert st.ratio_interval([1.0] * 5).p_unlike() == 1.0
+
+
+def test_paired_ratio_pairs_by_position():
+    assert st.paired_ratio([2, 4], [1, 2]).value == pytest.approx(2)
+    assert st.paired_ratio([2, 4, 5], [1, 2, 0]).dropped == 1
+    with pytest.raises(ValueError, match="shorter"):
+        st.paired_ratio([1, 2], [1])
+
+
+def reference_holm(p):
+    """Holm 1979, section 2, word for word: step down until the first that is kept."""
+    order = sorted(range(len(p)), key=p.__getitem__)
+    adjusted = [0.0] * len(p)
+    for rank, i in enumerate(order):
+        adjusted[i] = max((len(p) - k) * p[order[k]] for k in range(rank + 1))
+    return [min(1.0, a) for a in adjusted]
+
+
+def test_holm_agrees_with_the_definition():
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 7, 40):
+        p = list(rng.uniform(0, 0.2, size))
+        assert st.holm(p) == pytest.approx(reference_holm(p))
+
+
+def test_holm_on_the_textbook_example():
+    assert st.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_of_nothing_and_of_nan():
+    assert st.holm([]) == []
+    assert st.holm([0.01, np.nan]) == pytest.approx([0.02, 1.0])
+
+
+def test_largest_is_free_of_the_winners_curse():
+    """Four places with the same true effect of 1: the largest mean is not 1, the estimate must be."""
+    rng = np.random.default_rng(11)
+    naive, honest, covered = [], [], []
+    for _ in range(1500):
+        table = pd.DataFrame(np.exp(rng.normal(0, 0.1, (10, 4))), columns=[1.2, 1.6, 2.1, 2.5])
+        naive.append(np.log(table).mean().max())
+        effect = st.ratio_interval(st.largest(table)[0])
+        honest.append(effect.mean)
+        covered.append(effect.low <= 1 <= effect.high)
+    assert np.mean(naive) > 0.025
+    assert abs(np.mean(honest)) < 0.012
+    assert np.mean(covered) > 0.92
+
+
+def test_largest_finds_the_largest():
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame(
+        {x: np.exp(rng.normal(np.log(m), 0.02, 10)) for x, m in ((1.2, 1.3), (1.6, 1.7), (2.1, 1.5))}
+    )
+    ratios, place = st.largest(table)
+    assert place == 1.6
+    assert st.ratio_interval(ratios).value == pytest.approx(1.7, rel=0.02)
+
+
+def test_largest_of_degenerate_tables():
+    assert len(st.largest(pd.DataFrame(index=[0, 1]))[0].dropna()) == 0
+    alone = pd.DataFrame({2.0: [1.4, 1.5]})
+    assert list(st.largest(alone)[0]) == [1.4, 1.5]
+    one_round = pd.DataFrame({1.2: [1.4], 2.0: [1.5]})
+    assert st.largest(one_round)[0].isna().all()
+
+
+def aa_frame(values):
+    """``values``: rounds × replicas of replies/s."""
+    return pd.DataFrame(
+        [
+            {"kind": "aa", "valid": True, "round": r, "label": f"replica {i:02d}", "replies_per_s": v}
+            for r, row in enumerate(values)
+            for i, v in enumerate(row)
+        ]
+    )
+
+
+def test_aa_pairs_come_out_as_different_in_five_percent():
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(12):
+        rounds = rng.normal(0, 0.3, (10, 1))  # whole rounds drift: pairing takes it out
+        found = st.aa_pairs(aa_frame(1e5 * np.exp(rounds + rng.normal(0, 0.02, (10, 21)))))
+        assert found.pairs == 210
+        shares.append(found.share)
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.02)
+    assert st.aa_different(aa_frame(np.ones((3, 3))))[1] == 3
+
+
+def test_aa_pairs_see_a_replica_that_really_differs():
+    rng = np.random.default_rng(0)
+    values = 1e5 * np.exp(rng.normal(0, 0.01, (10, 21)))
+    values[:, 0] *= 1.2
+    assert st.aa_pairs(aa_frame(values)).different >= 20
+
+
+def test_floor_is_the_95th_percentile_as_a_factor():
+    rng = np.random.default_rng(4)
+    floor = st.aa_floor(aa_frame(1e5 * np.exp(rng.normal(0, 0.02, (10, 21)))))
+    assert floor.measured
+    assert floor.pairs == 2100
+    assert np.log(floor.factor) == pytest.approx(1.96 * 0.02 * np.sqrt(2), rel=0.1)
+
+
+def test_no_floor_below_twenty_ratios():
+    floor = st.aa_floor(aa_frame(np.ones((1, 3))))
+    assert not floor.measured
+    assert not st.aa_floor(pd.DataFrame()).measured
+
+
+NO_FLOOR = st.Floor(np.nan, 0)
+
+
+def verdict(mean, spread=0.01, n=10, floor=NO_FLOOR, **test):
+    logs = np.log(mean) + spread * np.linspace(-1, 1, n)
+    return st.decide([[st.Test("it", st.ratio_interval(np.exp(logs)), **test)]], floor)[0][0]
+
+
+def test_verdict_words():
+    assert verdict(1.71, published=1.71) == "reproduced"
+    assert verdict(2.5, published=1.71) == "reproduced"
+    assert verdict(1.2, published=1.71) == "shrunk"
+    assert verdict(0.8, published=1.71) == "reversed"
+    assert verdict(1.01, published=1.71) == "vanished"
+    assert verdict(1.2, spread=0.5, published=1.71) == "undecided"
+    assert verdict(1.2) == "reproduced"  # a direction without a size
+    assert verdict(0.98, kind="matches") == "reproduced"
+    assert verdict(0.9, kind="matches") == "reversed"
+    assert verdict(0.95, kind="matches") == "undecided"
+    assert verdict(1.01, kind="equal") == "reproduced"
+    assert verdict(0.8, kind="equal") == "shrunk"
+    assert verdict(1.3, kind="equal") == "undecided"
+
+
+def test_nothing_is_decided_inside_the_detection_floor_or_without_an_interval():
+    assert verdict(1.08, floor=st.Floor(1.1, 100)) == "undecided"
+    assert verdict(1.08, floor=st.Floor(1.05, 100)) == "reproduced"
+    assert verdict(1.71, n=1) == "undecided"
+
+
+def test_holm_over_the_ledger_takes_back_what_chance_brings():
+    rng = np.random.default_rng(9)
+    wrong = 0
+    for _ in range(60):
+        tests = [[st.Test("null", st.ratio_interval(np.exp(rng.normal(0, 0.1, 10))))] for _ in range(40)]
+        words = {word for group in st.decide(tests, NO_FLOOR) for word in group}
+        wrong += bool(words & {"reproduced", "shrunk", "reversed"})
+    assert wrong / 60 <= 0.10
+
+
+def test_modes_that_disagree_depend_on_who_pays():
+    assert st.combined({"receiver": "shrunk", "sender": "vanished"}) == "depends on who pays"
+    assert st.combined({"receiver": "shrunk", "sender": "shrunk"}) == "shrunk"
+    assert st.combined({"receiver": "shrunk", "sender": "undecided"}) == "shrunk"
+    assert st.combined({"receiver": "undecided", "sender": "shrunk"}) == "undecided"
+    assert st.combined({"receiver": "not testable here", "sender": "shrunk"}) == "shrunk"
+    assert st.combined({"receiver": "not testable here"}) == "not testable here"
+    assert set(st.VERDICTS) >= {"reproduced", "depends on who pays", "not testable here"}

@@ -1,0 +1,139 @@
+"""What many tests share: one build, small sets of files, running designs, and a client that speaks bytes."""
+
+import contextlib
+import re
+import socket
+import time
+from dataclasses import dataclass
+
+import pytest
+
+import servers
+from retrospective.lab import filesets
+from retrospective.lab.hosts import Lab, LabUnavailable
+
+#: Designs that speak all of HTTP; *floor* answers the same bytes to everything.
+SPEAKING = [name for name in servers.designs() if name != "floor"]
+
+
+@dataclass
+class Reply:
+    """A reply, taken apart; ``fields`` have lower-case names."""
+
+    status: int
+    version: str
+    fields: dict
+    body: bytes
+
+
+class Client:
+    """One connection that sends bytes as they are given and takes replies apart one by one."""
+
+    def __init__(self, address, timeout_s=5.0):
+        self.socket = socket.create_connection(address, timeout_s)
+        self.rest = b""
+
+    def send(self, data):
+        self.socket.sendall(data.encode() if isinstance(data, str) else data)
+
+    def _more(self):
+        piece = self.socket.recv(1 << 18)
+        self.rest += piece
+        return bool(piece)
+
+    def reply(self, head=False):
+        """The next reply; ``head``: the request was HEAD, so no body follows."""
+        while b"\r\n\r\n" not in self.rest:
+            assert self._more(), f"the connection ended instead of a reply: {self.rest!r}"
+        top, _, self.rest = self.rest.partition(b"\r\n\r\n")
+        first, *lines = top.decode("latin-1").split("\r\n")
+        version, status = re.fullmatch(r"(HTTP/1\.\d) (\d{3}) [\w ]+", first).groups()
+        fields = {}
+        for line in lines:
+            name, value = re.fullmatch(r"([\w-]+): *(.*)", line).groups()
+            assert name.lower() not in fields, f"twice: {name}"
+            fields[name.lower()] = value
+        length = 0 if head or status == "304" else int(fields["content-length"])
+        while len(self.rest) < length:
+            assert self._more(), f"the body ended after {len(self.rest)} of {length} bytes"
+        body, self.rest = self.rest[:length], self.rest[length:]
+        return Reply(int(status), version, fields, body)
+
+    def ended(self):
+        """Whether the server has closed, with nothing left to read; waits for it."""
+        try:
+            return not self.rest and self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return not self.rest
+
+    def ask(self, path="/", *fields, method="GET", version="1.1"):
+        """Send one request and return its reply."""
+        self.send("\r\n".join([f"{method} {path} HTTP/{version}", "Host: test", *fields, "", ""]))
+        return self.reply(head=method == "HEAD")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.socket.close()
+
+
+@pytest.fixture(scope="session")
+def release():
+    """Folder of the release build."""
+    return servers.build("release")
+
+
+@pytest.fixture(scope="session")
+def specweb(tmp_path_factory):
+    """A directory of SPECweb99-like files: every size from 102 bytes to 900 KiB."""
+    return filesets.specweb99_like(tmp_path_factory.mktemp("filesets"), directories=1)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """The one-packet file."""
+    return filesets.one_packet(tmp_path_factory.mktemp("filesets"))
+
+
+@pytest.fixture
+def client():
+    """``Client`` itself, for tests that talk to servers of their own."""
+    return Client
+
+
+@pytest.fixture
+def eventually():
+    """Wait until something holds; fails when it does not in time."""
+
+    def wait(condition, timeout_s=5.0):
+        deadline = time.monotonic() + timeout_s
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "it did not come true in time"
+            time.sleep(0.005)
+        return value
+
+    return wait
+
+
+@pytest.fixture
+def serve(release):
+    """Start servers by name; all are stopped at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda design, root, **options: stack.enter_context(servers.Server(design, root=root, **options))
+
+
+@pytest.fixture(params=SPEAKING)
+def design(request):
+    """Every design that speaks HTTP, in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def can_lab(release):
+    """Skip where no lab can be made."""
+    try:
+        with Lab():
+            pass
+    except LabUnavailable as error:
+        pytest.skip(str(error))
