@@ -106,6 +106,23 @@ def _site(name: str, chapters: dict[str, tuple[pd.DataFrame, dict[str, Any]]]) -
     return Site(name, frame, facts)
 
 
+def machine_facts(provenance: dict[str, Any]) -> dict[str, str]:
+    """What to know of a machine before reading its numbers, in words, for a notebook's first table."""
+    facts = summary.machine_values(provenance, pd.DataFrame())
+    names = (
+        "cpu",
+        "cores",
+        "memory",
+        "virtualisation",
+        "kernel",
+        "clock_source",
+        "mitigations",
+        "compiler",
+        "commit",
+    )
+    return {name.replace("_", " "): facts[name] for name in names}
+
+
 def draw(material: Material) -> Iterator[tuple[str, Figure]]:
     """Draw every figure that the trials allow; the others are named in ``material.missing``, with the reason.
 

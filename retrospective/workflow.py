@@ -66,10 +66,10 @@ def reference(chapters: Sequence[str] = ()) -> None:
 
     for name in chapters or CHAPTERS:
         print(f"— {name}: trials of the paper profile")
-        chapter(name).run("paper")
+        frame = chapter(name).run("paper")
         with Journal(runner.journal_path(name, "paper")) as journal:
             provenance = json.loads(runner.provenance_path(name, "paper").read_text())
-            journal.consolidate(paths.REFERENCE / f"{name}.parquet", provenance)
+            journal.consolidate(paths.REFERENCE / f"{name}.parquet", provenance, frame)
     for name in chapters or CHAPTERS:
         execute_in_place(paths.NOTEBOOKS / CHAPTERS[name])
 

@@ -91,7 +91,9 @@ def build(variant: str = "release") -> Path:
         if _text(stamp) != sources:  # another process may have built it while this one waited
             stamp.unlink(missing_ok=True)
             _configure(folder, variant)
-            _run([_ninja(), "-C", str(folder)], f"the {variant} build of the servers failed")
+            # Tests and fuzz targets are built by who runs them (meson test).
+            programs = [*designs(), *(f"load/{name}" for name in GENERATORS)]
+            _run([_ninja(), "-C", str(folder), *programs], f"the {variant} build of the servers failed")
             stamp.write_text(sources)
     return folder
 

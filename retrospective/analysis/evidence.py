@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import published, rows
-from retrospective.analysis.statistics import Effect, largest, ratio_interval
+from retrospective.analysis.statistics import Effect, Largest, largest, ratio_interval
 
 #: Declared before any trial: from this ratio to the own peak on a server counts as saturated, and up to the
 #: other one it is on its ramp.
@@ -94,8 +94,8 @@ class Evidence:
         """Ratio of ``column`` between two accept-limits: a row a round, a column an x."""
         return rows.ratios(self.trials(workload), column, over, under)
 
-    def gain(self, workload: str, over: str = "inf", under: str = "1") -> tuple[pd.Series, float]:
-        """Largest gain in replies/s past saturation, and its x (see :func:`statistics.largest`)."""
+    def gain(self, workload: str, over: str = "inf", under: str = "1") -> Largest:
+        """Largest gain in replies/s past saturation."""
         table = self.ratios(workload, "replies_per_s", over, under)
         return largest(table[[x for x in table.columns if float(x) >= SATURATED]])
 
@@ -110,9 +110,9 @@ class Evidence:
         offered = self.trials(workload)["x_ratio"]
         return float(np.clip(x, offered.min(), offered.max())) if len(offered) else float("nan")
 
-    def peak(self, workload: str, limit: str) -> pd.Series:
-        """Highest replies/s of one limit over all x, free of the winner's curse."""
-        return largest(self.table(workload, "replies_per_s", limit))[0]
+    def peak(self, workload: str, limit: str) -> Largest:
+        """Highest replies/s of one limit over all x."""
+        return largest(self.table(workload, "replies_per_s", limit))
 
     def ramp(self, workload: str, limit: str) -> pd.Series:
         """Replies/s ÷ offered at the highest x of the ramp."""
@@ -121,12 +121,13 @@ class Evidence:
         on_ramp = [x for x in replies.columns if float(x) <= RAMP]
         return (replies / offered)[max(on_ramp)] if on_ramp else pd.Series(dtype=float)
 
-    def decline(self, workload: str, limit: str) -> pd.Series:
-        """Peak ÷ replies/s where 2004's sweep ended, of one limit (empty with fewer than three x)."""
+    def decline(self, workload: str, limit: str) -> Effect:
+        """Peak ÷ replies/s where 2004's sweep ended, of one limit (nothing with fewer than three x)."""
         table = self.table(workload, "replies_per_s", limit)
         if table.shape[1] < 3:
-            return pd.Series(dtype=float)
-        return self.peak(workload, limit) / at(table, published.overload(workload).last_x)
+            return effect(pd.Series(dtype=float))
+        peak = self.peak(workload, limit)
+        return effect(peak.ratios / at(table, published.overload(workload).last_x), peak.choices)
 
     def predicted_gain(self, workload: str) -> pd.DataFrame:
         """Gain in accept rate, Inf over 1, that Eq. 1 gives if only the share of getevents differs.
@@ -145,6 +146,6 @@ class Evidence:
         return self.ratios(workload, "accepts_per_s", "inf", "1") / self.predicted_gain(workload)
 
 
-def effect(ratios: pd.Series) -> Effect:
-    """Effect of a series of ratios."""
-    return ratio_interval(ratios.to_numpy(dtype=float))
+def effect(ratios: pd.Series, choices: int = 1) -> Effect:
+    """Effect of a series of ratios, a value a round."""
+    return ratio_interval(ratios.to_numpy(dtype=float), choices=choices)

@@ -52,6 +52,7 @@ REASONS = {
     "generator-late": "the client fell behind its schedule",
     "generator-saturated": "the client ran out of processor time",
     "wrong-body": "a reply was not byte for byte the file",
+    "generator-failed": "the client ended by itself",
     "server-failed": "the server ended by itself",
     "not-answering": "the server did not answer",
     "cache-cold": "a file was not in the page cache",
@@ -326,8 +327,8 @@ def cell_values(frame: pd.DataFrame, workload: str, design: str, charge: str) ->
         return _unmeasured_cell()
     last = float(trials["x_ratio"].max())
     top = rows.peak(trials)
-    gains, place = evidence.gain(workload)
-    gain = effect(gains)
+    found = evidence.gain(workload)
+    gain, place = found.effect, found.place
     predicted, unexplained = evidence.predicted_gain(workload), evidence.unexplained(workload)
     return {
         "measured": True,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from retrospective.experiments.runner import Measurement, measure
 from retrospective.lab.peers import PEERS
 from retrospective.lab.plan import Plan, place_by_ratio
@@ -319,6 +321,9 @@ def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFr
     def planned(record: Callable[[Trial], dict[str, object]]) -> Plan:
         if profile.assumed_peak:
             return plan(profile, dict.fromkeys(profile.series, profile.assumed_peak))
-        return plan(profile, {series: find_peak(profile, series, record) for series in profile.series})
+        with tqdm(
+            profile.series, desc="finding each server's peak", unit="series", disable=not progress
+        ) as series:
+            return plan(profile, {one: find_peak(profile, one, record) for one in series})
 
     return measure(Measurement(CHAPTER, profile.name, planned), progress=progress)

@@ -13,9 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int files_start(struct files *files, const char *root, uint64_t max_memory_bytes)
+int files_start(struct files *files, const char *root, uint64_t max_memory_bytes, unsigned max_open)
 {
-    *files = (struct files){.max_memory_bytes = max_memory_bytes};
+    *files = (struct files){.max_memory_bytes = max_memory_bytes, .max_open = max_open > 0 ? max_open : 1};
     files->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return files->root < 0 ? -1 : 0;
 }
@@ -88,14 +88,16 @@ static void evict(struct files *files, struct file *file)
     files->kept--;
     if (file->bytes != NULL)
         files->memory_bytes -= file->size;
+    else
+        files->kept_open--;
     file_unpin(file);
 }
 
-/* Give up the kept file that was unused for longest among those whose end frees a descriptor. */
-static bool free_a_descriptor(struct files *files)
+/* Give up the open file that was unused for longest; with now, one that no reply uses, so that its descriptor is free. */
+static bool give_up_open_file(struct files *files, bool now)
 {
     for (struct file *file = files->oldest; file != NULL; file = file->newer)
-        if (file->descriptor >= 0 && file->pins == 1) {
+        if (file->descriptor >= 0 && (file->pins == 1 || !now)) {
             evict(files, file);
             return true;
         }
@@ -146,7 +148,7 @@ static struct file *load(struct files *files, const char *path, size_t path_byte
     int descriptor;
     do
         descriptor = open_beneath(files->root, path);
-    while (descriptor < 0 && (errno == EMFILE || errno == ENFILE) && free_a_descriptor(files));
+    while (descriptor < 0 && (errno == EMFILE || errno == ENFILE) && give_up_open_file(files, true));
     if (descriptor < 0) {
         *status = status_of(errno);
         return NULL;
@@ -201,11 +203,14 @@ static void keep(struct files *files, struct file *file, uint32_t hash, uint64_t
     while (files->oldest != NULL &&
            (files->kept >= FILES_MAX || files->memory_bytes + memory > files->max_memory_bytes))
         evict(files, files->oldest);
+    if (file->bytes == NULL && files->kept_open >= files->max_open)
+        give_up_open_file(files, false);
     file->checked_ms = now_ms;
     file->hash = hash;
     file->next = files->buckets[hash % FILES_BUCKETS];
     files->buckets[hash % FILES_BUCKETS] = file;
     files->kept++;
+    files->kept_open += file->bytes == NULL;
     files->memory_bytes += memory;
     put_newest(files, file);
 }

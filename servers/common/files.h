@@ -37,13 +37,13 @@ struct file {
 struct files {
     int root;
     uint64_t memory_bytes, max_memory_bytes;
-    unsigned kept;
+    unsigned kept, kept_open, max_open;
     struct file *newest, *oldest;
     struct file *buckets[FILES_BUCKETS];
 };
 
 /* Returns 0, or -1 with errno. */
-int files_start(struct files *files, const char *root, uint64_t max_memory_bytes);
+int files_start(struct files *files, const char *root, uint64_t max_memory_bytes, unsigned max_open);
 
 /* The file at this path (relative, as http_path() makes it), pinned; NULL and *status if there is none: 404, 500, or 503
  * without descriptors or memory. What lies outside the root, links there included, does not exist. */

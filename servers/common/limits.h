@@ -21,12 +21,13 @@
 #define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */
 
 /* Files */
-#define FILES_MAX 2048                 /* files kept open or in memory */
+#define FILES_MAX 2048                 /* files kept, in memory or open */
 #define FILE_IN_MEMORY_BYTES 32768     /* up to this size a file is kept in memory, above it goes out by sendfile */
 #define FILE_RECHECK_MS 1000           /* a kept file is compared with the file system this often */
 #define FILE_FIELDS_BYTES 160          /* its Content-Type, Content-Length and Last-Modified */
 
-/* Descriptors beyond connections and files: standard streams, listener, epoll, root, inherited ones */
-#define DESCRIPTORS_SPARE 64
+/* Descriptors. Kept files get a quarter of the limit at most, so that files and connections cannot starve each other. */
+#define DESCRIPTORS_OWN 16             /* standard streams, listener, epoll set, root, a file being opened */
+#define DESCRIPTORS_INHERITED 64       /* what a parent may have left open; room for it in the tables */
 
 #endif

@@ -24,6 +24,7 @@ struct options {
     uint64_t header_timeout_ms, idle_timeout_ms;
     uint64_t max_connections;
     uint64_t file_cache_bytes;
+    uint64_t max_open_files; /* not an option: process_start() derives it from the descriptor limit */
     /* floor only */
     uint64_t floor_bytes;
     bool close_after_reply;

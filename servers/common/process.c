@@ -2,6 +2,7 @@
 #include "process.h"
 
 #include "counters.h"
+#include "limits.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,13 +46,29 @@ static void pin_to_cpu(const struct options *options)
     CPU_FREE(set);
 }
 
-void process_start(const struct options *options)
+/* A server that accepts with its last descriptor has none left to open a file with. */
+static void divide_descriptors(struct options *options)
 {
-    struct rlimit descriptors;
-    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
-        descriptors.rlim_cur = descriptors.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &descriptors);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        process_fail(options, "read the descriptor limit");
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    uint64_t quarter = limit.rlim_max / 4, others = DESCRIPTORS_OWN;
+    options->max_open_files = quarter < FILES_MAX ? quarter : FILES_MAX;
+    others += options->max_open_files;
+    uint64_t room = limit.rlim_max > others ? limit.rlim_max - others : 1;
+    if (options->max_connections > room) {
+        fprintf(stderr, "%s: at most %llu connections, not %llu: the descriptor limit is %llu (ulimit -Hn)\n",
+                options->design, (unsigned long long)room, (unsigned long long)options->max_connections,
+                (unsigned long long)limit.rlim_max);
+        options->max_connections = room;
     }
+}
+
+void process_start(struct options *options)
+{
+    divide_descriptors(options);
     pin_to_cpu(options);
     signal(SIGPIPE, SIG_IGN);
     struct sigaction action = {.sa_handler = stop}; /* no SA_RESTART: getevents is to return */

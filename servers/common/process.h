@@ -4,9 +4,9 @@
 
 #include "options.h"
 
-/* Raise the descriptor limit, pin to --cpu, ignore SIGPIPE, heed SIGTERM and SIGINT, open the counters.
- * Ends the process with status 1 and one line if the environment refuses. */
-void process_start(const struct options *options);
+/* Raise the descriptor limit and divide it between connections and files, pin to --cpu, ignore SIGPIPE, heed SIGTERM and
+ * SIGINT, open the counters. Ends the process with status 1 and one line if the environment refuses. */
+void process_start(struct options *options);
 
 /* Print "listening ADDR:PORT", the sign that connections are accepted from now on. */
 void process_announce(int listener);

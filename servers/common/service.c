@@ -20,10 +20,12 @@ int service_start(struct service *service, const struct options *options)
     if (options->work_us > 0 || options->slow_us > 0)
         work_calibrate(&service->work);
     /* Descriptors are given out lowest first, so none lies above all that may be open at one time. */
-    size_t descriptors = options->max_connections + FILES_MAX + DESCRIPTORS_SPARE;
+    size_t descriptors = options->max_connections + options->max_open_files + DESCRIPTORS_OWN + DESCRIPTORS_INHERITED;
     service->max_descriptor = (int)descriptors - 1;
     service->connections = calloc(descriptors, sizeof *service->connections);
-    return service->connections == NULL ? -1 : files_start(&service->files, options->root, options->file_cache_bytes);
+    if (service->connections == NULL)
+        return -1;
+    return files_start(&service->files, options->root, options->file_cache_bytes, (unsigned)options->max_open_files);
 }
 
 bool service_goes_on(struct service *service, struct listening *listening)

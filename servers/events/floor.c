@@ -210,7 +210,7 @@ int main(int argc, char **argv)
     work_calibrate(&loop.work);
     can_reply(&loop);
 
-    uint64_t descriptors = loop.options.max_connections + DESCRIPTORS_SPARE;
+    uint64_t descriptors = loop.options.max_connections + DESCRIPTORS_OWN + DESCRIPTORS_INHERITED;
     loop.capacity = (int)descriptors;
     loop.events = calloc(descriptors, sizeof *loop.events);
     loop.connections = calloc(descriptors, sizeof *loop.connections);

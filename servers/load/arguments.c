@@ -24,11 +24,11 @@ static void print_help(const char *usage, const struct argument *table, size_t c
 {
     printf("%s\n\n", usage);
     for (size_t i = 0; i < count; i++) {
-        char left[64];
+        char left[80];
         snprintf(left, sizeof left, "--%s %s", table[i].name, table[i].value_name);
-        printf("  %-34s %s\n", left, table[i].help);
+        printf("  %-36s %s\n", left, table[i].help);
     }
-    printf("  %-34s %s\n", "--help", "this text");
+    printf("  %-36s %s\n", "--help", "this text");
 }
 
 static void read_value(const struct argument *option, const char *text)

@@ -3,9 +3,9 @@
  * No timer is armed: waits of one kind are all equally long, so that those who wait stand in the order in which they
  * are due (Varghese and Lauck 1987, scheme 2, whose insertions here always come at the end), and both ends are O(1).
  *
- * The loop sleeps in epoll_pwait2(2), whose time-out counts nanoseconds, instead of polling: only so does cpu_share
- * tell how near to its own limit the client is. Starts that fall due while a batch of events is handled go out between
- * them.
+ * The loop sleeps in epoll_pwait2(2), whose time-out counts nanoseconds, instead of polling all the time, and what it
+ * does poll in vain is not counted as work: only so does cpu_share tell how near to its own limit the client is. Starts
+ * that fall due while a batch of events is handled go out between them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,10 +16,14 @@
 #include "session.h"
 
 #define EVENTS_PER_WAIT 64
-#define STARTS_PER_TURN 32         /* then events get their turn: a burst of starts must not delay replies */
-#define EVENTS_PER_START 4         /* a connection brings three; past saturation the open ones come first */
-#define RETRY_NS 10000000          /* closed loop: pause after a failed connection, or refusals would spin */
-#define STALL_NS 1000000           /* pause when descriptors, ports or memory ran out */
+#define STARTS_PER_TURN 32 /* then events get their turn: a burst of starts must not delay replies */
+#define EVENTS_PER_START 4 /* a connection brings three; past saturation the open ones come first */
+#define RETRY_NS 10000000  /* closed loop: pause after a failed connection, or refusals would spin */
+#define STALL_NS 1000000   /* pause when descriptors, ports or memory ran out */
+/* Stay awake this long after an event, about what falling asleep and being woken costs. It is the server that pays for
+ * the waking (an interprocessor interrupt inside its send): without this, 16 closed-loop clients measured 12 % fewer
+ * replies/s than wrk, whose own work keeps it awake; with it 1 % more. */
+#define STAY_AWAKE_NS 10000
 #define LONGEST_SLEEP_NS 100000000 /* bounds the reaction to a signal that just missed the call */
 #define CLOSED_STARTS_PER_S 10000  /* a closed loop opens its connections at this pace, not as one SYN burst */
 
@@ -123,7 +127,7 @@ static void run(struct client *c)
     double cpu_s = 0;
     bool measuring = false;
     int n = 0;
-    uint64_t now = monotonic_ns();
+    uint64_t now = monotonic_ns(), awake_until = 0;
     while (now < r->end_ns && !runtime_stop) {
         if (!measuring && now >= r->begin_ns) {
             measuring = true;
@@ -135,7 +139,12 @@ static void run(struct client *c)
         uint64_t until = earliest(now + LONGEST_SLEEP_NS, measuring ? r->end_ns : r->begin_ns);
         until = earliest(until, earliest(next_start_due(c), line_due(&c->deadlines)));
         until = earliest(until, earliest(line_due(&c->thinking), line_due(&c->retrying)));
-        n = wait_for_events(c, events, until, now);
+        bool awake = now < awake_until;
+        n = wait_for_events(c, events, awake ? now : until, now);
+        if (n > 0)
+            awake_until = monotonic_ns() + STAY_AWAKE_NS;
+        else if (awake && measuring)
+            c->idle_polling_ns += monotonic_ns() - now;
         for (int i = 0; i < n; i++) {
             now = session_handle(c, events[i].data.ptr, events[i].events);
             if (i % EVENTS_PER_START == 0 && next_start_due(c) <= now)
@@ -147,7 +156,8 @@ static void run(struct client *c)
         r->end_ns = now;
         r->begin_ns = earliest(r->begin_ns, now);
     }
-    r->cpu_s = measuring ? runtime_cpu_s() - cpu_s : 0;
+    r->cpu_s = measuring ? runtime_cpu_s() - cpu_s - (double)c->idle_polling_ns * 1e-9 : 0;
+    r->cpu_s = r->cpu_s > 0 ? r->cpu_s : 0; /* idle polling is measured by the wall clock: preemption counts too */
 }
 
 /* What the end of the window leaves undecided. */
@@ -175,9 +185,7 @@ int client_run(const struct client_options *options, const struct manifest *mani
         .manifest = manifest,
         .report = report,
         .extra = extra,
-        /* On the connecting side TCP_DEFER_ACCEPT holds back the handshake's last ACK for the request to carry it
-         * (tcp_rcv_synsent_state_process() in net/ipv4/tcp_input.c): one segment less, as in rawload. */
-        .transport = {.congestion = options->congestion, .defer_accept_s = 1},
+        .transport = {.congestion = options->congestion, .defer_accept_s = options->separate_ack ? 0 : 1},
         .starts_left = options->closed ? options->clients : UINT64_MAX,
         .deadlines.delay_ns = options->timeout_ns,
         .thinking.delay_ns = options->think_ns,

@@ -76,7 +76,8 @@ static void check_environment(const struct client_options *o)
 
 int main(int argc, char **argv)
 {
-    const char *connect_to = NULL, *files = NULL, *mode = "open", *arrivals = "uniform", *close_by = "server";
+    const char *connect_to = NULL, *files = NULL, *mode = "open", *arrivals = "uniform", *close_by = "server",
+               *ack = "with-request";
     const char *sources = NULL;
     double timeout_ms = 2000, think_us = 0;
     uint64_t requests = 0, cpu = UINT64_MAX;
@@ -90,6 +91,7 @@ int main(int argc, char **argv)
         {"requests-per-connection", ARGUMENT_LIMIT, &requests, 1, 1e9, "N|inf", "default 1 (open), inf (closed)"},
         {"requests-mean", ARGUMENT_NUMBER, &o.requests_mean, 1, 1e6, "X", "geometric number of this mean instead"},
         {"close", ARGUMENT_TEXT, &close_by, 0, 0, "server|reset|client", "who ends a connection (default server)"},
+        {"handshake-ack", ARGUMENT_TEXT, &ack, 0, 0, "with-request|alone", "how it goes out (default with-request)"},
         {"timeout-ms", ARGUMENT_NUMBER, &timeout_ms, 0.1, 1e7, "MS", "for connection and reply; RST then (2000)"},
         {"clients", ARGUMENT_INTEGER, &o.clients, 1, CONNECTIONS_MAX, "N", "closed: connections (default 16)"},
         {"think-us", ARGUMENT_NUMBER, &think_us, 0, 1e9, "US", "closed: between reply and request (default 0)"},
@@ -111,6 +113,7 @@ int main(int argc, char **argv)
     o.arrivals =
         choose("arrivals", arrivals, (const char *[]){"uniform", "poisson"}, 2) ? ARRIVALS_POISSON : ARRIVALS_UNIFORM;
     o.close_by = (enum close_by)choose("close", close_by, (const char *[]){"server", "reset", "client"}, 3);
+    o.separate_ack = choose("handshake-ack", ack, (const char *[]){"with-request", "alone"}, 2) == 1;
     o.requests = requests != 0 ? requests : o.closed ? UINT64_MAX : 1;
     if (requests != 0 && o.requests_mean > 0)
         arguments_fail(2, "--requests-per-connection and --requests-mean exclude each other");

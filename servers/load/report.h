@@ -50,7 +50,7 @@ struct report {
 #define X(name) uint64_t name;
     REPORT_COUNTERS(X)
 #undef X
-    double cpu_s; /* of this process in the window */
+    double cpu_s; /* of this process in the window, without polling in vain: what it needed */
     struct histogram latency, latency_httperf, connect, lag;
     struct report_second *seconds;
     size_t seconds_count;

@@ -56,6 +56,7 @@ struct client {
     uint64_t replies_seen;
     uint64_t begun;  /* connections for which connect() succeeded or is in progress, ever */
     int first_error; /* errno of the first connect that could not begin */
+    uint64_t idle_polling_ns; /* in the window, in calls of epoll that neither slept nor found anything */
     char *buffer;
 };
 

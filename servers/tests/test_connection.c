@@ -438,7 +438,7 @@ static void check_draining(void)
 int main(void)
 {
     options = (struct options){.root = fixture_root(), .header_timeout_ms = 1000, .idle_timeout_ms = 5000,
-                               .max_connections = 200, .file_cache_bytes = 1 << 20};
+                               .max_connections = 200, .file_cache_bytes = 1 << 20, .max_open_files = 20};
     NEED(service_start(&service, &options) == 0);
     check_splits();
     check_vanishing();

@@ -21,7 +21,7 @@ static struct file *find(const char *path, uint64_t now_ms)
 
 static void start(uint64_t memory_bytes)
 {
-    NEED(files_start(&files, fixture_root(), memory_bytes) == 0);
+    NEED(files_start(&files, fixture_root(), memory_bytes, 10) == 0);
 }
 
 static void absent(const char *path)
@@ -61,8 +61,8 @@ static void check_found(void)
           "types");
     CHECK(strcmp(content_type("x.tar.svg"), "image/svg+xml") == 0 && strcmp(content_type("a."), content_type("a")) == 0,
           "types");
-    CHECK(files_start(&files, "/nowhere", 0) == -1, "no root");
-    CHECK(files_start(&files, "/dev/null", 0) == -1, "no folder");
+    CHECK(files_start(&files, "/nowhere", 0, 10) == -1, "no root");
+    CHECK(files_start(&files, "/dev/null", 0, 10) == -1, "no folder");
 }
 
 /* What is outside the root, or no file, is not there. */
@@ -158,6 +158,18 @@ static void check_bounds(void)
     if (large != NULL)
         file_unpin(large);
     files_stop(&files);
+
+    /* open files */
+    start(0);
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "many-%d", i);
+        struct file *file = find(name, 0);
+        NEED(file != NULL && file->descriptor >= 0);
+        file_unpin(file);
+        CHECK(files.kept_open == (i < 10 ? (unsigned)i + 1 : 10) && files.kept == files.kept_open, "%u", files.kept_open);
+    }
+    files_stop(&files);
+    CHECK(files.kept_open == 0, "%u", files.kept_open);
 
     /* number */
     start(1 << 20);

@@ -230,7 +230,8 @@ def spoiled(rows):
 
 def provenance(name="Synthetic CPU 3.0 GHz"):
     return {
-        "machine": "synthetic", "cpu": {"model": name, "cores": 2, "virtualisation": "none", "mitigations": {"x": "KPTI"}},
+        "machine": "synthetic",
+        "cpu": {"model": name, "cores": 2, "virtualisation": "none", "mitigations": {"x": "KPTI"}},
         "memory_gib": 4, "kernel": {"release": "6.0", "clocksource": "tsc"}, "profile": "paper",
         "build": {"compiler": "gcc", "version": "14.2", "flags": ["-O2", "-std=c11"]},
         "commit": {"hash": "0123456789abcdef", "dirty": True},

@@ -69,3 +69,31 @@ def test_panels_not_measured_are_omitted(live):
 def test_unknown_figures_are_named(live):
     with pytest.raises(ValueError, match="accept_gain"):
         figures.draw("nonsense", live)
+
+
+def test_a_notebook_gets_words_instead_of_an_exception(paper, live):
+    assert "no valid" in figures.show("accept_one_packet", Site("empty", paper.iloc[:0], {}))
+    assert figures.show("machine_aa", live).axes
+    assert not pyplot.get_fignums()  # pyplot would show them a second time
+
+
+def test_a_smoke_run_draws_what_it_has(synthetic):
+    import numpy as np  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    trials = synthetic.overload_rows(
+        rng, ("select", "epoll"), ("one-packet",), ("receiver",), (2.0,), ("1", "inf"), rounds=1
+    )
+    smoke = Site("this machine", pd.DataFrame(trials + synthetic.machine_rows(rng, rounds=1, replicas=3)), {})
+    words = {name for name in FIGURES if isinstance(figures.show(name, smoke), str)}
+    assert words == {"accept_specweb", "accept_drops_specweb", "accept_peers", "machine_timers"}
+
+
+def test_a_design_nobody_foresaw_gets_panels_of_its_own(synthetic):
+    import pandas as pd  # noqa: PLC0415
+
+    frame = synthetic.paper(rounds=2)
+    newcomer = frame[frame["design"] == "epoll"].assign(design="uring")
+    figure = figures.draw("accept_one_packet", Site("here", pd.concat([frame, newcomer]), {}))
+    assert "uring, receiver pays" in {axes.get_title(loc="left") for axes in figure.axes}

@@ -16,7 +16,7 @@ from retrospective.analysis.figures.style import STYLE, NothingToDraw, Site
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "STYLE", "NothingToDraw", "Site", "draw"]
+__all__ = ["FIGURES", "STYLE", "NothingToDraw", "Site", "draw", "show"]
 
 #: name -> function(site, reference), in the order of the retrospective.
 FIGURES: dict[str, Callable[..., Figure]] = {
@@ -42,3 +42,11 @@ def draw(name: str, site: Site, reference: Site | None = None) -> Figure:
     if name not in FIGURES:
         raise ValueError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
     return FIGURES[name](site, reference=reference)
+
+
+def show(name: str, site: Site, reference: Site | None = None) -> Figure | str:
+    """Draw a figure for a notebook; where its trials are missing, the value is the reason, in words."""
+    try:
+        return draw(name, site, reference)
+    except NothingToDraw as nothing:
+        return f"figure {name} is left out: {nothing}"

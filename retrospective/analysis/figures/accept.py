@@ -265,7 +265,9 @@ def eq1(site: Site, reference: Site | None = None, workload: str = "one-packet")
         ({"color": BLACK, "marker": "o", "linestyle": "none"}, "receiver pays"),
         ({"color": BLACK, "marker": "o", "markerfacecolor": "none", "linestyle": "none"}, "sender pays"),
     ]
-    entries += [({"color": DESIGN_COLOUR[d], "marker": "D", "linestyle": "none"}, d) for d in dict(found)]
+    entries += [
+        ({"color": DESIGN_COLOUR.get(d, GREY), "marker": "D", "linestyle": "none"}, d) for d in dict(found)
+    ]
     entries.append(({"color": GREY, "linestyle": (0, (1, 2)), "linewidth": 1}, "as Eq. 1 says"))
     key(figure, None, entries, ncols=4)
     return figure
@@ -283,7 +285,7 @@ def _eq1_gains(cell: Axes, site: Site, workload: str, found: list[tuple[str, str
             across, up = ratio_interval(predicted[x]), ratio_interval(measured[x])
             if across.n == 0 or up.n == 0:
                 continue
-            colour = DESIGN_COLOUR[design]
+            colour = DESIGN_COLOUR.get(design, GREY)
             if across.decided and up.decided:
                 cell.errorbar(
                     across.value, up.value, color=colour, linewidth=0.8,
@@ -323,7 +325,11 @@ def gain(site: Site, reference: Site | None = None) -> Figure:
                     continue
                 effects = [ratio_interval(table[x]) for x in table.columns]
                 y = np.array([(e.value, e.low, e.high) for e in effects])
-                style = {"color": DESIGN_COLOUR[design], "linestyle": CHARGE_STYLE[charge], "marker": "o"}
+                style = {
+                    "color": DESIGN_COLOUR.get(design, GREY),
+                    "linestyle": CHARGE_STYLE[charge],
+                    "marker": "o",
+                }
                 line(cell, np.array(table.columns, dtype=float), y, faint=source is reference, **style)
                 shown[design, charge] = None
         cell.set_title(WORKLOAD_NAMES[workload])
@@ -335,7 +341,7 @@ def gain(site: Site, reference: Site | None = None) -> Figure:
     axes[0, 0].set_ylabel("replies/s, Inf ÷ limit 1")
     _clip_ratio(axes[0, 0])
     entries = [
-        ({"color": DESIGN_COLOUR[d], "linestyle": CHARGE_STYLE[c], "marker": "o"}, f"{d}, {c} pays")
+        ({"color": DESIGN_COLOUR.get(d, GREY), "linestyle": CHARGE_STYLE[c], "marker": "o"}, f"{d}, {c} pays")
         for d, c in shown
     ]
     entries.append(({"color": BLACK, "linewidth": 1, "marker": "x", "markersize": 3.5}, "µserver, 2004"))

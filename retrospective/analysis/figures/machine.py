@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,17 +48,21 @@ def aa(site: Site, reference: Site | None = None) -> Figure:
     """Ratios of a design to itself, and the floor below which no ratio of designs means anything."""
     percent = _aa_percent(site.frame)
     floor = aa_floor(site.frame)
-    if not len(percent) or not floor.measured:
-        raise NothingToDraw("fewer than 20 A/A ratios")
+    if not len(percent):
+        raise NothingToDraw("no A/A trials")
     figure, ((cell,),) = panels(1, 1, height=2.2)
-    reach = max(np.abs(percent).max(), (floor.factor - 1) * 100) * 1.05
+    width = (floor.factor - 1) * 100 if floor.measured else 0.0
+    reach = max(np.abs(percent).max(), width, 1.0) * 1.05
     bins = np.linspace(-reach, reach, 61 if len(percent) > 500 else 25)
-    cell.axvspan((1 / floor.factor - 1) * 100, (floor.factor - 1) * 100, color=PALE, linewidth=0)
-    cell.hist(percent, bins, density=True, color=SKY, edgecolor="white", linewidth=0.3)
-    entries = [
-        ({"facecolor": SKY}, f"{site.name}: {len(percent):,} ratios"),
-        ({"facecolor": PALE}, f"detection floor, ±{(floor.factor - 1) * 100:.1f} %"),
+    entries: list[tuple[dict[str, Any], str]] = [
+        ({"facecolor": SKY}, f"{site.name}: {len(percent):,} ratios")
     ]
+    if floor.measured:
+        cell.axvspan((1 / floor.factor - 1) * 100, width, color=PALE, linewidth=0)
+        entries.append(({"facecolor": PALE}, f"detection floor, ±{width:.1f} %"))
+    else:
+        entries.append(({"facecolor": "none"}, "too few for a detection floor"))
+    cell.hist(percent, bins, density=True, color=SKY, edgecolor="white", linewidth=0.3)
     if reference is not None and len(other := _aa_percent(reference.frame)):
         cell.hist(other, bins, density=True, histtype="step", color=BLACK, linewidth=0.9)
         theirs = aa_floor(reference.frame)

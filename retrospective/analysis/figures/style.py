@@ -34,6 +34,8 @@ LIMIT_STYLE: dict[str, dict[str, Any]] = {
     "10": {"color": BLUE, "marker": "s", "linestyle": (0, (1, 1))},
     "inf": {"color": GREEN, "marker": "^", "linestyle": "solid"},
 }
+#: Order of the panels; a design that is not named here follows.
+DESIGNS = ("select", "epoll")
 DESIGN_COLOUR = {"select": BLUE, "epoll": ORANGE, "nginx": PURPLE, "floor": GREY, "lighttpd": SKY}
 CHARGE_STYLE = {"receiver": "solid", "sender": (0, (4, 1.5))}
 WORKLOAD_NAMES = {"one-packet": "one-packet", "specweb99-like": "SPECweb99-like"}
@@ -87,12 +89,22 @@ class Site:
 
 
 def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw a figure in the style of the house, without touching anybody else's."""
+    """Draw a figure in the style of the house, without touching anybody else's.
+
+    The figure is taken out of pyplot's hands: a notebook shows it once, as the value of its cell, and nobody has
+    to close it.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with pyplot.rc_context(STYLE):
-            return function(*args, **kwargs)
+            try:
+                figure = function(*args, **kwargs)
+            except BaseException:
+                pyplot.close()
+                raise
+            pyplot.close(figure)
+            return figure
 
     return wrapper
 
@@ -108,12 +120,19 @@ def panels(rows_count: int, columns: int, height: float = PANEL, **more: Any) ->
 def families(site: Site, workload: str, reference: Site | None = None) -> list[tuple[str, str]]:
     """(design, charge) that have overload trials here or on the reference machine, in a fixed order."""
     frames = [site.frame] + ([reference.frame] if reference else [])
-    return [
-        (design, charge)
-        for design in ("select", "epoll")
-        for charge in rows.CHARGES
-        if any(len(rows.overload(frame, workload, design, charge)) for frame in frames)
-    ]
+    measured = (
+        {
+            (str(design), str(charge))
+            for frame in frames
+            for design, charge in rows.valid(frame, experiment=workload).groupby(["design", "charge"]).groups
+        }
+        if any(len(frame) for frame in frames)
+        else set()
+    )
+    designs = sorted(
+        {design for design, _ in measured}, key=lambda d: (DESIGNS.index(d) if d in DESIGNS else 9, d)
+    )
+    return [(d, c) for d in designs for c in rows.CHARGES if (d, c) in measured]
 
 
 def by_x(

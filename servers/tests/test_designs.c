@@ -1,0 +1,397 @@
+/* test_designs.c: a design from outside: test_designs NAME PROGRAM. What the kernel does with it is made certain by
+ * stopping it (SIGSTOP) while connections and requests queue up; nothing here depends on how quick the machine is. */
+#include "check.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WAIT_MS 10000 /* for what must happen */
+
+static const char *design, *program;
+static char counters_path[300];
+
+struct server {
+    pid_t pid;
+    struct sockaddr_in address;
+};
+
+/* Start the design with these options (at most 12 words); descriptors 0 = the usual limit. */
+static struct server start(rlim_t descriptors, const char *const *options)
+{
+    struct server server;
+    int out[2];
+    NEED(pipe2(out, O_CLOEXEC) == 0);
+    unlink(counters_path);
+    server.pid = fork();
+    NEED(server.pid >= 0);
+    if (server.pid == 0) {
+        const char *argv[24] = {program, "--listen", "127.0.0.1:0", "--root", fixture_root(), "--counters", counters_path};
+        for (int i = 7; *options != NULL; i++)
+            argv[i] = *options++;
+        if (descriptors > 0)
+            setrlimit(RLIMIT_NOFILE, &(struct rlimit){descriptors, descriptors});
+        dup2(out[1], 1);
+        execv(program, (char **)argv);
+        _exit(127);
+    }
+    close(out[1]);
+    char line[100] = "";
+    size_t have = 0;
+    while (have < sizeof line - 1 && strchr(line, '\n') == NULL) {
+        ssize_t got = read(out[0], line + have, sizeof line - 1 - have);
+        NEED(got > 0);
+        have += (size_t)got;
+    }
+    close(out[0]);
+    NEED(strncmp(line, "listening ", 10) == 0);
+    *strchr(line, '\n') = '\0';
+    NEED(tp_parse_address(line + 10, &server.address) == 0);
+    return server;
+}
+#define START(descriptors, ...) start(descriptors, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+
+static int wait_for_exit(const struct server *server)
+{
+    int status = -1;
+    for (int ms = 0; ms < WAIT_MS; ms += 10) {
+        if (waitpid(server->pid, &status, WNOHANG) == server->pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+        usleep(10000);
+    }
+    kill(server->pid, SIGKILL);
+    waitpid(server->pid, &status, 0);
+    return -1000;
+}
+
+static void stop(const struct server *server)
+{
+    kill(server->pid, SIGTERM);
+    int status = wait_for_exit(server);
+    CHECK(status == 0, "%s ended with %d", design, status);
+}
+
+static uint64_t counter(const char *name)
+{
+    char bytes[4096];
+    int file = open(counters_path, O_RDONLY | O_CLOEXEC);
+    NEED(file >= 0);
+    ssize_t got = read(file, bytes, sizeof bytes);
+    close(file);
+    for (ssize_t at = 16; at + 32 <= got; at += 32)
+        if (strncmp(bytes + at, name, 24) == 0) {
+            uint64_t value;
+            memcpy(&value, bytes + at + 24, sizeof value);
+            return value;
+        }
+    CHECK(false, "no counter %s", name);
+    return 0;
+}
+
+/* Wait until a counter has at least this value. */
+static bool reaches(const char *name, uint64_t value)
+{
+    for (int ms = 0; ms < WAIT_MS; ms += 2) {
+        if (counter(name) >= value)
+            return true;
+        usleep(2000);
+    }
+    fprintf(stderr, "%s: %s is %llu\n", design, name, (unsigned long long)counter(name));
+    return false;
+}
+
+static int dial(const struct server *server)
+{
+    int client = tp_connect(&server->address, NULL, NULL);
+    NEED(client >= 0);
+    fcntl(client, F_SETFL, 0);
+    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){WAIT_MS / 1000, 0}, sizeof(struct timeval));
+    struct pollfd one = {.fd = client, .events = POLLOUT};
+    NEED(poll(&one, 1, WAIT_MS) == 1);
+    return client;
+}
+
+static void say(int client, const char *text)
+{
+    NEED(send(client, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
+}
+
+#define REQUEST "GET /1k.bin HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* Receive n replies of 1,024 bytes each. */
+static bool replies(int client, int n)
+{
+    char bytes[4096];
+    for (; n > 0; n--) {
+        size_t have = 0, want = sizeof bytes - 1;
+        const char *body = NULL;
+        while (have < want) {
+            ssize_t got = recv(client, bytes + have, body == NULL ? 1 : want - have, 0);
+            if (got <= 0)
+                return false;
+            have += (size_t)got;
+            bytes[have] = '\0';
+            if (body == NULL && (body = strstr(bytes, "\r\n\r\n")) != NULL)
+                want = (size_t)(body + 4 - bytes) + 1024;
+        }
+        if (strncmp(bytes, "HTTP/1.1 200 OK\r\n", 17) != 0 || strstr(bytes, "Content-Length: 1024\r\n") == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool ended(int client) /* by FIN or RST */
+{
+    char bytes[4096];
+    ssize_t got;
+    while ((got = recv(client, bytes, sizeof bytes, 0)) > 0) {
+    }
+    return got == 0 || errno == ECONNRESET;
+}
+
+static void check_replies(void)
+{
+    struct server server = START(0);
+    int client = dial(&server);
+    say(client, REQUEST);
+    CHECK(replies(client, 1), "%s: one", design);
+    say(client, REQUEST REQUEST REQUEST);
+    CHECK(replies(client, 3), "%s: pipelined", design);
+    for (const char *at = REQUEST; *at != '\0'; at++) {
+        say(client, (char[]){*at, '\0'});
+        usleep(300);
+    }
+    CHECK(replies(client, 1), "%s: byte by byte", design);
+    CHECK(reaches("replies", 5) && counter("requests") == 5 && counter("accepts") == 1, "%s: counted", design);
+    CHECK(counter("connections_open") == 1 && counter("getevents_ns") > 0, "%s: counted", design);
+    close(client);
+    CHECK(reaches("closes", 1) && counter("connections_open") == 0, "%s: closed", design);
+    stop(&server);
+}
+
+/* Clients leave at every byte; the server serves on. */
+static void check_vanishing(void)
+{
+    struct server server = START(0);
+    for (size_t cut = 0; cut <= strlen(REQUEST); cut++)
+        for (int reset = 0; reset <= 1; reset++) {
+            int client = dial(&server);
+            send(client, REQUEST, cut, MSG_NOSIGNAL);
+            if (reset)
+                tp_abort(client);
+            else
+                close(client);
+        }
+    int client = dial(&server);
+    say(client, REQUEST);
+    CHECK(replies(client, 1), "%s survives", design);
+    CHECK(reaches("closes", counter("accepts") - 1) && counter("connections_open") == 1, "%s closed the others", design);
+    close(client);
+    stop(&server);
+}
+
+/* The strategies of the paper. 20 connections, each with a request, wait while the server sleeps. */
+static void check_accept_limit(const char *limit, uint64_t phases)
+{
+    struct server server = START(0, "--accept-limit", limit);
+    int client[20];
+    CHECK(reaches("getevents", 1), "%s is up", design);
+    kill(server.pid, SIGSTOP);
+    waitpid(server.pid, NULL, WUNTRACED);
+    for (int i = 0; i < 20; i++) {
+        client[i] = dial(&server);
+        say(client[i], REQUEST);
+    }
+    kill(server.pid, SIGCONT);
+    for (int i = 0; i < 20; i++)
+        CHECK(replies(client[i], 1), "%s: reply %d", design, i);
+    CHECK(reaches("work_items", 20) && counter("accepts") == 20, "%s: all served", design);
+    CHECK(counter("accept_phases") - counter("accept_phases_empty") == phases, "%s, limit %s: %llu accept phases", design,
+          limit, (unsigned long long)counter("accept_phases"));
+    /* All accepted in one phase were reported together by the next getevents. Were one served in the loop that
+     * accepted it, there would be one phase less. */
+    CHECK(counter("work_phases") == phases, "%s, limit %s: %llu work phases", design, limit,
+          (unsigned long long)counter("work_phases"));
+    for (int i = 0; i < 20; i++)
+        close(client[i]);
+    stop(&server);
+}
+
+/* Descriptors beyond 1,024, where FD_SET ends. */
+static void check_many(void)
+{
+    enum { MANY = 1200 };
+    static int client[MANY];
+    struct server server = START(0, "--backlog", "1000");
+    for (int i = 0; i < MANY; i++)
+        client[i] = dial(&server);
+    CHECK(reaches("accepts", MANY), "%s accepts %d", design, MANY);
+    CHECK(counter("connections_peak") == MANY, "%s: peak", design);
+    for (int i = MANY - 1; i >= 0; i -= 50) {
+        say(client[i], REQUEST);
+        CHECK(replies(client[i], 1), "%s: connection %d", design, i);
+    }
+    for (int i = 0; i < MANY; i++)
+        close(client[i]);
+    CHECK(reaches("closes", MANY) && counter("connections_open") == 0, "%s: closed", design);
+    stop(&server);
+}
+
+/* Too many connections for --max-connections, or for the descriptor limit at the start, or for a limit that shrinks later
+ * (as ENFILE and ENOMEM do): accepting pauses, does not spin, and resumes. */
+static void check_exhaustion(rlim_t at_start, const char *most, rlim_t later)
+{
+    struct server server = START(at_start, "--max-connections", most);
+    if (later > 0)
+        NEED(prlimit(server.pid, RLIMIT_NOFILE, &(struct rlimit){later, later}, NULL) == 0);
+    int client[60];
+    for (int i = 0; i < 60; i++) {
+        client[i] = dial(&server); /* the kernel completes it; the server need not have accepted it */
+        say(client[i], REQUEST);
+    }
+    CHECK(reaches("accept_pauses", 1), "%s pauses", design);
+    uint64_t accepted = counter("accepts");
+    CHECK(accepted < 60, "%s accepted %llu", design, (unsigned long long)accepted);
+    uint64_t calls = counter("getevents");
+    usleep(300000);
+    CHECK(counter("getevents") - calls < 100, "%s spins: %llu getevents in 0.3 s", design,
+          (unsigned long long)(counter("getevents") - calls));
+    for (int i = 0; i < 60; i++) { /* in the order of the queue: each makes room for another */
+        CHECK(replies(client[i], 1), "%s: client %d", design, i);
+        close(client[i]);
+    }
+    CHECK(reaches("accepts", 60) && reaches("closes", 60), "%s: all served in the end", design);
+    stop(&server);
+}
+
+static void check_timeouts(void)
+{
+    struct server server = START(0, "--header-timeout-ms=150", "--idle-timeout-ms=400");
+    int silent = dial(&server), slow = dial(&server), idle = dial(&server);
+    char told[200] = "";
+    say(idle, REQUEST);
+    CHECK(replies(idle, 1), "%s", design);
+    say(slow, "GET / HT");
+    CHECK(recv(slow, told, sizeof told - 1, 0) > 0 && strncmp(told, "HTTP/1.1 408 ", 13) == 0, "%s: %s", design, told);
+    CHECK(ended(slow) && ended(silent) && ended(idle), "%s ends the late ones", design);
+    CHECK(reaches("timeouts", 3), "%s counts them", design);
+    close(silent);
+    close(slow);
+    close(idle);
+    stop(&server);
+}
+
+/* SIGTERM: an idle client is let go at once, a reply under way is finished, and nobody can connect any more. */
+static void check_drain(void)
+{
+    struct server server = START(0);
+    int idle = dial(&server), busy = dial(&server);
+    static char body[400000];
+    say(idle, REQUEST);
+    CHECK(replies(idle, 1), "%s", design);
+    int small = 4096;
+    setsockopt(busy, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    say(busy, "GET /sendfile.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(recv(busy, body, 1, 0) == 1, "%s: begun", design);
+    kill(server.pid, SIGTERM);
+    CHECK(ended(idle), "%s lets the idle one go", design);
+    size_t have = 1 + fixture_read_all(busy, body + 1, sizeof body - 1);
+    const char *start = strstr(body, "\r\n\r\n");
+    CHECK(start != NULL && have - (size_t)(start + 4 - body) == 300000, "%s finishes: %zu bytes", design, have);
+    CHECK(wait_for_exit(&server) == 0, "%s exits with 0", design);
+    int late = tp_connect(&server.address, NULL, NULL);
+    struct pollfd one = {.fd = late, .events = POLLOUT};
+    CHECK(late < 0 || (poll(&one, 1, WAIT_MS) == 1 && tp_connect_result(late) == ECONNREFUSED), "%s: closed", design);
+    close(late);
+    close(idle);
+    close(busy);
+}
+
+/* A client that never reads does not keep it from exiting. */
+static void check_drain_ends(void)
+{
+    struct server server = START(0);
+    int client = dial(&server);
+    for (int i = 0; i < 50; i++)
+        say(client, "GET /sendfile.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(reaches("accepts", 1), "%s", design);
+    stop(&server);
+    close(client);
+}
+
+static int run(char *const *words)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, 1);
+        dup2(null, 2);
+        execv(program, words);
+        _exit(127);
+    }
+    int status;
+    NEED(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+#define RUN(...) run((char *const[]){(char *)program, __VA_ARGS__, NULL})
+
+static void check_exit_status(void)
+{
+    struct server server = START(0);
+    char taken[64];
+    snprintf(taken, sizeof taken, "--listen=127.0.0.1:%u", ntohs(server.address.sin_port));
+    CHECK(RUN("--help") == 0, "%s --help", design);
+    CHECK(RUN("--nonsense") == 2, "%s --nonsense", design);
+    CHECK(RUN("--root", "/") == 2, "%s without --listen", design);
+    CHECK(RUN(taken, "--root", "/") == 1, "%s: port taken", design);
+    CHECK(RUN("--listen", "127.0.0.1:0", "--root", "/", "--counters", "/nowhere/x") == 1, "%s: counters", design);
+    CHECK(RUN("--listen", "127.0.0.1:0", "--root", "/", "--cpu", "4000") == 1, "%s: CPU", design);
+    stop(&server);
+}
+
+static void check_floor(void)
+{
+    struct server server = START(0, "--close-after-reply");
+    int client = dial(&server);
+    say(client, REQUEST);
+    CHECK(replies(client, 1) && ended(client), "floor closes");
+    close(client);
+    stop(&server);
+}
+
+int main(int argc, char **argv)
+{
+    NEED(argc == 3);
+    design = argv[1];
+    program = argv[2];
+    snprintf(counters_path, sizeof counters_path, "%s/counters", fixture_root());
+    const bool floor = strcmp(design, "floor") == 0;
+
+    check_exit_status(); if (getenv("T")) system("date +%T.%N");
+    check_replies(); if (getenv("T")) system("date +%T.%N");
+    check_vanishing(); if (getenv("T")) system("date +%T.%N");
+    check_accept_limit("inf", 1); if (getenv("T")) system("date +%T.%N");
+    check_accept_limit("10", 2); if (getenv("T")) system("date +%T.%N");
+    check_accept_limit("1", 20); if (getenv("T")) system("date +%T.%N");
+    check_many(); if (getenv("T")) system("date +%T.%N");
+    check_exhaustion(0, "20", 0); if (getenv("T")) system("date +%T.%N");
+    check_exhaustion(40, "1000", 0); if (getenv("T")) system("date +%T.%N");
+    check_exhaustion(0, "1000", 20); if (getenv("T")) system("date +%T.%N");
+    if (floor) {
+        check_floor();
+    } else {
+        check_timeouts();
+        check_drain();
+        check_drain_ends();
+    }
+    return checks_failed != 0;
+}
