@@ -120,7 +120,9 @@ def eventually():
 def serve(release):
     """Start servers by name; all are stopped at the end."""
     with contextlib.ExitStack() as stack:
-        yield lambda design, root, **options: stack.enter_context(servers.Server(design, root=root, **options))
+        yield lambda design, root, **options: stack.enter_context(
+            servers.Server(design, root=root, **options)
+        )
 
 
 @pytest.fixture(params=SPEAKING)

@@ -76,7 +76,7 @@ class Session:
         self._report = self._memory("report")
         self._counters = servers.Counters()
         self._stack.callback(self._counters.close)
-        self._address = (lab.server_address, PORT)
+        self.address = (lab.server_address, PORT)
 
     def _memory(self, name: str) -> int:
         """Memory that a program can write to as to a file: never blocks it, and leaves nothing behind."""
@@ -107,18 +107,21 @@ class Session:
                 "steering", f"the wire is steered as {self._lab.steering}, not as {self._lab.charge} pays"
             )
         on_disk = [self._files.on_disk(file) for file in self._files.files] if self._design != "floor" else []
-        pagecache.warm(pagecache.cold(on_disk))
-        server = self._start_server()
+        pagecache.warm(
+            on_disk
+        )  # all of them: a background reclaimer takes what has been idle for some seconds
+        server = self.start_server()
         before = kernel_counters.sockets_and_files(server.pid)
         report, happened = self._measure(server, disturbance)
         row |= _of_generator(report) | _of_kernel(happened, report) | _of_counters(happened)
         row["fds_leaked"] = self._leaked(server, before)
         self._judge(row, report["replies_not_200"], server, on_disk)
 
-    def _start_server(self) -> Process:
+    def start_server(self) -> Process:
+        """Start the server on its host and wait until it answers one request right (``Rejected`` if it never does)."""
         if self._lab.interface is None:
-            self._address = (self._lab.server_address, _free_port(self._lab.server_address))
-        address = f"{self._address[0]}:{self._address[1]}"
+            self.address = (self._lab.server_address, _free_port(self._lab.server_address))
+        address = f"{self.address[0]}:{self.address[1]}"
         root, counters = self._files.root, "/proc/self/fd/3"
         passed: list[Any] = [self._counters]
         says_when_ready = False
@@ -162,12 +165,12 @@ class Session:
     def _ask(self) -> str | None:
         """One GET from the client's host; what is wrong with the answer, or ``None``."""
         wanted = self._files.files[0]
-        request = f"GET {wanted.path} HTTP/1.1\r\nHost: {self._address[0]}\r\nConnection: close\r\n\r\n"
+        request = f"GET {wanted.path} HTTP/1.1\r\nHost: {self.address[0]}\r\nConnection: close\r\n\r\n"
         deadline = time.monotonic() + _ANSWER_S
         try:
             with self._lab.socket(CLIENT) as client:
                 client.settimeout(_ANSWER_S)
-                client.connect(self._address)
+                client.connect(self.address)
                 client.sendall(request.encode())
                 answer = b""
                 while (length := _whole(answer)) is None or len(answer) < length:
@@ -187,7 +190,7 @@ class Session:
         load = dict(self._load)
         mode = load.pop("mode")
         options: dict[str, Any] = {
-            "connect": f"{self._address[0]}:{self._address[1]}",
+            "connect": f"{self.address[0]}:{self.address[1]}",
             "files": self._files.manifest,
         }
         if mode == "raw":

@@ -91,6 +91,11 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
         ready = set_flag(connection, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, source->sin_port == 0) == 0 &&
                 bind(connection, (const struct sockaddr *)source, sizeof *source) == 0;
     }
+    if (ready && options != NULL && options->defer_accept_s > 0) {
+        /* On a connecting socket this holds back the bare ACK of the handshake: it travels with the first data
+         * (tcp(7); net/ipv4/tcp_input.c, tcp_rcv_synsent_state_process). */
+        ready = set_flag(connection, IPPROTO_TCP, TCP_DEFER_ACCEPT, options->defer_accept_s) == 0;
+    }
     if (ready && (connect(connection, (const struct sockaddr *)destination, sizeof *destination) == 0 ||
                   errno == EINPROGRESS))
         return connection;

@@ -36,8 +36,8 @@ struct client_options {
     double requests_mean; /* geometrically distributed number with this mean instead; 0 = not */
     enum close_by close_by;
     /* false: the request carries the handshake's last ACK, which TCP_DEFER_ACCEPT on the connecting side holds back
-     * (tcp_rcv_synsent_state_process() in net/ipv4/tcp_input.c): one segment and one interrupt less a connection, 9 %
-     * more connections/s, and the segments that rawload sends. true: it goes out alone, as httperf's in 2004 did; a
+     * (tcp_rcv_synsent_state_process() in net/ipv4/tcp_input.c): one segment and one interrupt less a connection, and
+     * the segments that rawload sends. true: it goes out alone, as httperf's in 2004 did; a
      * full accept queue then drops two segments of a connection, not one. */
     bool separate_ack;
     uint64_t timeout_ns;

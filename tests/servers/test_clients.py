@@ -72,7 +72,7 @@ def test_httperf(server, calls):
 def test_ab(server, serve, small, keep_alive):
     if server.design == "floor" and not keep_alive:  # without -k ab waits for the server to close
         server = serve("floor", small.root, close_after_reply=True)
-    text = run("ab", "-n", 1000, "-c", 16, *keep_alive, url(server))
+    text = run("ab", "-s", 5, "-n", 1000, "-c", 16, *keep_alive, url(server))
     assert number(r"Complete requests: +(\d+)", text) == 1000
     assert number(r"Failed requests: +(\d+)", text) == 0
     assert "Non-2xx" not in text

@@ -66,7 +66,9 @@ def test_peers_send_the_same(name, specweb, client, tmp_path, eventually):
         assert fetch_all(client, address, specweb) == wanted
 
 
-def test_what_a_request_is_answered_with_is_what_nginx_answers(serve, design, specweb, client, tmp_path, eventually):
+def test_what_a_request_is_answered_with_is_what_nginx_answers(
+    serve, design, specweb, client, tmp_path, eventually
+):
     """Status, length and connection of requests on which RFC 9112 leaves a server no choice."""
     if PEERS["nginx"].path() is None:
         pytest.skip("nginx is not installed; as root: make system")

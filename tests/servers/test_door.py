@@ -55,7 +55,14 @@ def test_a_missing_compiler_is_said(tmp_path):
 
 
 def test_options_become_words():
-    options = {"accept_limit": "inf", "close-after-reply": True, "work_us": 40, "rate": 20000.0, "cpu": None, "x": False}
+    options = {
+        "accept_limit": "inf",
+        "close-after-reply": True,
+        "work_us": 40,
+        "rate": 20000.0,
+        "cpu": None,
+        "x": False,
+    }
     assert servers.arguments(options) == [
         *("--accept-limit", "inf", "--close-after-reply", "--work-us", "40", "--rate", "20000"),
     ]
@@ -75,7 +82,9 @@ def test_the_command_line(release, tmp_path, name):
         assert bad.returncode == 2
         assert len(bad.stderr.strip().splitlines()) == 1, bad.stderr
         assert bad.stdout == ""
-    refused = run("--listen", "203.0.113.1:80", "--root", str(tmp_path))  # an address that is not ours (RFC 5737)
+    refused = run(
+        "--listen", "203.0.113.1:80", "--root", str(tmp_path)
+    )  # an address that is not ours (RFC 5737)
     assert refused.returncode == 1
     assert "cannot listen" in refused.stderr
 

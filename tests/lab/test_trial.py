@@ -1,0 +1,182 @@
+"""Trials: what a row holds, in every mode and charge; keys; the way out where no lab can be made."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+import servers
+from retrospective.lab import kernel_counters, trial
+from retrospective.lab.hosts import LabUnavailable
+from retrospective.lab.peers import PEERS
+from retrospective.lab.trial import ROW_COLUMNS, Trial, run_trial
+
+pytestmark = pytest.mark.usefixtures("can_lab")
+
+#: Reasons that a busy machine may add to any trial: no fault of ours.
+WEATHER = ("disturbed", "generator-late", "generator-saturated")
+
+LOADS = {
+    "open": {"mode": "open", "rate": 500.0, "timeout-ms": 1000},
+    "closed": {"mode": "closed", "clients": 4},
+    "raw": {"mode": "raw", "rate": 500.0, "timeout-ms": 1000},
+}
+
+
+def example(mode="closed", design="epoll", charge="receiver", workload="one-packet", **options):
+    return Trial(
+        chapter="lab",
+        experiment="test",
+        kind="trial",
+        profile="smoke",
+        design=design,
+        options=options,
+        workload=workload,
+        load=LOADS[mode] | {"warmup-s": 0.1, "duration-s": 0.2},
+        charge=charge,
+        x_ratio=1.5,
+        label="a test",
+    )
+
+
+def counts(row):
+    return row["valid"] or row["reason"].startswith(WEATHER)
+
+
+@pytest.mark.parametrize("mode", [*LOADS])
+@pytest.mark.parametrize("charge", ["receiver", "sender"])
+@pytest.mark.parametrize("design", ["select", "epoll"])
+def test_a_row(mode, charge, design):
+    row = run_trial(
+        example(mode, design, charge, **{"accept-limit": "10", "backlog": 64}), round=3, attempt=2
+    )
+    assert counts(row), row["reason"]
+    assert tuple(row) == ROW_COLUMNS
+    assert (row["status"] == "ok") == row["valid"] == (row["reason"] == "")
+    assert (row["design"], row["charge"], row["load_mode"], row["accept_limit"]) == (
+        design,
+        charge,
+        mode,
+        "10",
+    )
+    assert (row["backlog"], row["round"], row["attempt"], row["x_ratio"]) == (64, 3, 2, 1.5)
+    assert row["replies_per_s"] > 100
+    assert row["bodies_verified"] > 20
+    assert row["bodies_mismatched"] == row["fds_leaked"] == 0
+    assert 0 < row["server_cpu_share"] < 1.05
+    assert row["server_cpu_us_per_reply"] > 1
+    assert row["getevents_per_s"] > 0
+    assert row["work_items_per_phase"] >= 1
+    if mode != "closed":
+        assert row["accepts_per_s"] == pytest.approx(500, rel=0.5)
+        assert row["accepts_per_phase"] > 0
+    assert json.loads(row["latency_histogram"])["significant_bits"] == 7
+    assert sum(second["replies"] for second in json.loads(row["per_second"])) > 0
+    assert row["log"] == ""
+    json.dumps(row)
+
+
+@pytest.mark.parametrize("design", ["select", "epoll", "floor"])
+def test_other_workloads_and_the_floor(design):
+    row = run_trial(example("open", design, workload="specweb99-like"))
+    assert counts(row), row["reason"]
+    assert row["bodies_mismatched"] == 0
+
+
+@pytest.mark.parametrize("name", [*PEERS])
+@pytest.mark.parametrize("mode", ["closed", "raw"])
+def test_peers_run_in_the_same_trials(name, mode):
+    if PEERS[name].path() is None:
+        pytest.skip(f"{name} is not installed; as root: make system")
+    row = run_trial(example(mode, name, backlog=128))
+    assert counts(row), row["reason"]
+    assert row["replies_per_s"] > 100
+    assert row["server_cpu_us_per_reply"] > 1
+    assert row["accepts_per_s"] is row["getevents_us"] is None
+
+
+def test_overload_is_seen_in_the_drops():
+    """A backlog of one and a server that burns 2 ms a request cannot keep up with 2,000 connections/s."""
+    overload = example("raw", backlog=1, **{"work-us": 2000, "accept-limit": "1"})
+    row = run_trial(dataclasses.replace(overload, load=overload.load | {"rate": 2000.0}))
+    assert row["replies_per_s"] < 600
+    assert row["drop_listen_per_s"] > 100
+    assert row["queue_drops_per_s"] == row["drop_listen_per_s"]
+    assert row["drop_overflow_per_s"] + row["drop_syn_per_s"] > 0
+    assert row["status"] != "failed", row["reason"]
+
+
+def test_a_key_names_what_was_run_where():
+    one = example()
+    place = ("hash", "machine", "kernel", 0)
+    assert one.key(*place) == example().key(*place)
+    assert len(one.key(*place)) == 24
+    others = [
+        dataclasses.replace(one, label="replica 2"),
+        dataclasses.replace(one, options={"accept-limit": "1"}),
+        dataclasses.replace(one, load={"mode": "open", "rate": 1.0}),
+        dataclasses.replace(one, charge="sender"),
+    ]
+    keys = {one.key(*place), *[other.key(*place) for other in others]}
+    keys |= {
+        one.key("other", *place[1:]),
+        one.key("hash", "other", "kernel", 0),
+        one.key("hash", "machine", "kernel", 1),
+    }
+    assert len(keys) == 8
+
+
+def test_a_trial_that_cannot_be_is_an_error_at_once():
+    with pytest.raises(ValueError, match=r"no design 'apache'"):
+        run_trial(example(design="apache"))
+    with pytest.raises(ValueError, match=r"no workload 'video'"):
+        run_trial(example(workload="video"))
+
+
+def test_a_server_that_refuses_its_options_is_a_row_with_its_words():
+    row = run_trial(example(**{"accept-limit": "many"}))
+    assert (row["valid"], row["status"]) == (False, "failed")
+    assert row["reason"].startswith("server-failed: it ended with code 2")
+    assert "accept-limit" in row["log"]
+
+
+def test_a_generator_that_refuses_its_options_is_a_row_with_its_words():
+    broken = example("open")
+    row = run_trial(dataclasses.replace(broken, load=broken.load | {"arrivals": "never"}))
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("generator-failed")
+    assert "arrivals" in row["log"]
+
+
+@pytest.mark.parametrize("mode", [*LOADS])
+def test_without_namespaces_it_runs_over_loopback_and_says_so(monkeypatch, mode):
+    def refuse(*_):
+        raise LabUnavailable("no")
+
+    monkeypatch.setattr(trial, "Lab", refuse)
+    row = run_trial(example(mode))
+    assert counts(row), row["reason"]
+    assert row["charge"] == "loopback"
+    assert row["load_mode"] == ("open" if mode == "raw" else mode)
+    assert row["replies_per_s"] > 100
+
+
+def test_decoding_of_the_kernel_s_tables():
+    assert kernel_counters.named_pairs("TcpExt: A B\nTcpExt: 1 2\nIpExt: C\nIpExt: 3\n") == {
+        "A": 1,
+        "B": 2,
+        "C": 3,
+    }
+    row = "0000000a 00000002 " + "00000000 " * 10 + "00000003 00000000 00000000"
+    assert kernel_counters.softnet(row) == {3: (10, 2)}
+    assert kernel_counters.cpu_times("cpu  1 1\ncpu1 100 0 0 200 0 0 50 25 0 0\nintr 5")[1]["softirq"] == 0.5
+    table = "head\n 0: A B 01 q t r 0 0 77 1\n 1: A B 01 q t r 0 0 0 1\n 2: A B 0A q t r 0 0 78 1\n"
+    assert kernel_counters.established(table) == 1
+
+
+def test_the_lab_s_own_thread_is_where_it_was_afterwards():
+    before = os.sched_getaffinity(0)
+    run_trial(example())
+    assert os.sched_getaffinity(0) == before
+    assert servers.Counters.decode(b"") == {}
