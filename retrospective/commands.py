@@ -118,7 +118,10 @@ def load(url: str, arguments: Sequence[str]) -> int:
         target = (
             f"{connection.sock.getpeername()[0] if connection.sock else parts.hostname}:{parts.port or 80}"
         )
-        command = [str(servers.binary("load")), "--connect", target, "--files", manifest.name, *arguments]
+        command = [str(servers.binary("load")), "--connect", target, "--files", manifest.name]
+        if not {word.split("=")[0] for word in arguments} & {"--mode", "--rate"}:
+            command += ["--mode", "closed"]  # an open loop needs a rate, and only its reader knows which
+        command += arguments
         return subprocess.run(command).returncode
 
 

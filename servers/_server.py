@@ -123,6 +123,7 @@ class Server:
         line = first_line(self._process.stdout.fileno(), timeout_s)
         if not line.startswith("listening "):
             self.kill()
+            self._close()
             raise ServerError(
                 f"{self.design} did not listen: {(self.log or line).strip() or 'it said nothing'}"
             )
@@ -178,9 +179,12 @@ class Server:
             self.stop()
         finally:
             self._final = self._counters.read()
-            self._counters.close()
-            if self._process is not None and self._process.stdout:
-                self._process.stdout.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._counters.close()
+        if self._process is not None and self._process.stdout:
+            self._process.stdout.close()
 
 
 def first_line(file: int, timeout_s: float) -> str:

@@ -240,7 +240,7 @@ class Hosts:
 
     def read(self, side: str, path: str) -> str:
         """Content of a small file as a host sees it, e.g. ``/proc/net/netstat``."""
-        return os.pread(self.file(side, path), 1 << 20, 0).decode()
+        return whole(self.file(side, path)).decode()
 
     def socket(self, side: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """IPv4 socket on a host, to be used from here."""
@@ -322,6 +322,14 @@ class LoopbackLab(Hosts):
     def steered_as_promised(self) -> bool:
         """Nothing is promised."""
         return True
+
+
+def whole(file: int) -> bytes:
+    """Content of an open file from its begin. /proc gives tables out by the page, so one read is not enough."""
+    content = b""
+    while piece := os.pread(file, 1 << 20, len(content)):
+        content += piece
+    return content
 
 
 def _usable_cpus() -> set[int]:

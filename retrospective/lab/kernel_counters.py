@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrospective.lab.hosts import Hosts, Process
+from retrospective.lab.hosts import Hosts, Process, whole
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
@@ -212,7 +212,7 @@ def _content(file: int | None) -> bytes:
     if file is None:
         return b""
     try:
-        return os.pread(file, 1 << 20, 0)
+        return whole(file)
     except OSError:
         return b""
 

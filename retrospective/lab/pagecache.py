@@ -1,13 +1,16 @@
-"""What of a file lies in memory: asked, brought in, thrown out."""
+"""What of a file lies in memory: asked, brought in, held, thrown out."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_PIPE_BYTES = 1 << 20  # /proc/sys/fs/pipe-max-size allows as much by default
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
@@ -40,6 +43,45 @@ def warm(paths: Iterable[Path]) -> None:
         with path.open("rb", buffering=0) as file:
             while file.read(1 << 20):
                 pass
+
+
+@contextlib.contextmanager
+def held(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep files in memory for a while, without privilege: what a pipe refers to cannot be reclaimed.
+
+    A machine may reclaim idle pages by itself (DAMON, a host that wants its memory back), within seconds and
+    however often they are read. splice(2) puts references to a file's pages into a pipe, and reclaim passes
+    over pages with other references than the cache's own (__remove_mapping, mm/vmscan.c); mlock(2) would do the
+    same, but its unprivileged limit is below the size of a file set. Best effort: whether it held is checked.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # no descriptors left, or a file system without splice
+            pipe = _pipe(stack)
+            for path in paths:
+                with path.open("rb") as file:
+                    offset, size = 0, os.fstat(file.fileno()).st_size
+                    while offset < size:
+                        try:
+                            offset += os.splice(
+                                file.fileno(),
+                                pipe,
+                                size - offset,
+                                offset_src=offset,
+                                flags=os.SPLICE_F_NONBLOCK,
+                            )
+                        except BlockingIOError:
+                            pipe = _pipe(stack)
+        yield
+
+
+def _pipe(stack: contextlib.ExitStack) -> int:
+    """Make a pipe as large as an unprivileged process may; returns the end to write to."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    stack.callback(os.close, reader)
+    stack.callback(os.close, writer)
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return writer
 
 
 def evict(path: Path) -> None:

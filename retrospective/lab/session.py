@@ -107,9 +107,9 @@ class Session:
                 "steering", f"the wire is steered as {self._lab.steering}, not as {self._lab.charge} pays"
             )
         on_disk = [self._files.on_disk(file) for file in self._files.files] if self._design != "floor" else []
-        pagecache.warm(
-            on_disk
-        )  # all of them: a background reclaimer takes what has been idle for some seconds
+        pagecache.warm(on_disk)
+        if disturbance is None:  # a planted eviction must be able to happen
+            self._stack.enter_context(pagecache.held(on_disk))
         server = self.start_server()
         before = kernel_counters.sockets_and_files(server.pid)
         report, happened = self._measure(server, disturbance)
@@ -118,7 +118,7 @@ class Session:
         self._judge(row, report["replies_not_200"], server, on_disk)
 
     def start_server(self) -> Process:
-        """Start the server on its host and wait until it answers one request right (``Rejected`` if it never does)."""
+        """Start the server on its host and wait until it answers a request right; else ``Rejected``."""
         if self._lab.interface is None:
             self.address = (self._lab.server_address, _free_port(self._lab.server_address))
         address = f"{self.address[0]}:{self.address[1]}"

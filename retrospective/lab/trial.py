@@ -30,65 +30,22 @@ Row = dict[str, Any]
 SCHEMA = 1
 
 #: A row: first what was asked for, then what became of it, then what was measured (units in the names).
-ROW_COLUMNS = (
-    *(
-        "key",
-        "schema",
-        "chapter",
-        "experiment",
-        "kind",
-        "profile",
-        "design",
-        "label",
-        "accept_limit",
-        "backlog",
-    ),
-    *("work_us", "workload", "load_mode", "charge", "target_per_s", "x_ratio", "clients", "round", "attempt"),
-    *("machine", "kernel", "binary", "started_at", "duration_s", "options", "load"),
-    *("valid", "status", "reason", "log"),
-    *(
-        "replies_per_s",
-        "attempted_per_s",
-        "opened_per_s",
-        "completed_per_s",
-        "timed_out_per_s",
-        "refused_per_s",
-    ),
-    *("reset_per_s", "achieved_ratio", "lag_p99_us", "lag_max_us", "client_cpu_share"),
-    *("bodies_verified", "bodies_mismatched"),
-    *(
-        "accepts_per_s",
-        "getevents_per_s",
-        "accepts_per_phase",
-        "work_items_per_phase",
-        "events_per_getevents",
-    ),
-    *("getevents_us", "accept_us", "accept_phase_us", "work_us_per_item"),
-    *(
-        "drop_overflow_per_s",
-        "drop_syn_per_s",
-        "drop_listen_per_s",
-        "drop_softnet_per_s",
-        "queue_drops_per_s",
-    ),
-    *("server_cpu_us_per_reply", "server_cpu_share", "server_run_delay_share", "server_foreign_delay_share"),
-    *("cpu0_softirq_share", "cpu1_softirq_share", "steal_share", "device_read_bytes", "fds_leaked"),
-    *(
-        "latency_mean_us",
-        "latency_p50_us",
-        "latency_p90_us",
-        "latency_p99_us",
-        "latency_p999_us",
-        "latency_max_us",
-    ),
-    *(
-        "latency_count",
-        "latency_censored",
-        "httperf_mean_us",
-        "connect_p50_us",
-        "latency_histogram",
-        "per_second",
-    ),
+ROW_COLUMNS = tuple(
+    """
+    key schema chapter experiment kind profile design label accept_limit backlog work_us workload load_mode
+    charge target_per_s x_ratio clients round attempt machine kernel binary started_at duration_s options
+    load
+    valid status reason log
+    replies_per_s attempted_per_s opened_per_s completed_per_s timed_out_per_s refused_per_s reset_per_s
+    achieved_ratio lag_p99_us lag_max_us client_cpu_share bodies_verified bodies_mismatched
+    accepts_per_s getevents_per_s accepts_per_phase work_items_per_phase events_per_getevents getevents_us
+    accept_us accept_phase_us work_us_per_item
+    drop_overflow_per_s drop_syn_per_s drop_listen_per_s drop_softnet_per_s queue_drops_per_s
+    server_cpu_us_per_reply server_cpu_share server_run_delay_share server_foreign_delay_share
+    cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
+    latency_mean_us latency_p50_us latency_p90_us latency_p99_us latency_p999_us latency_max_us
+    latency_count latency_censored httperf_mean_us connect_p50_us latency_histogram per_second
+    """.split()  # noqa: SIM905 (a table is read by columns)
 )
 
 
@@ -189,16 +146,17 @@ def run_trial(
         if lab.interface is None and load["mode"] == "raw":
             load |= {"mode": "open", "requests-per-connection": 1}
         row |= {"charge": lab.charge, "load_mode": load["mode"]}
-        session = Session(lab, trial.design, trial.options, load, files, command=command)
-        outcome: Row = {"valid": True, "status": "ok", "reason": ""}
-        try:
-            session.run(row, disturbance)
-        except Rejected as rejected:
-            outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
-        except (OSError, LabError, json.JSONDecodeError) as error:
-            outcome = {"valid": False, "status": "failed", "reason": f"lab: {error}"}
-        row |= outcome | {"log": session.log()}
-        session.close()
+        with contextlib.closing(
+            Session(lab, trial.design, trial.options, load, files, command=command)
+        ) as session:
+            outcome: Row = {"valid": True, "status": "ok", "reason": ""}
+            try:
+                session.run(row, disturbance)
+            except Rejected as rejected:
+                outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
+            except (OSError, LabError, json.JSONDecodeError) as error:
+                outcome = {"valid": False, "status": "failed", "reason": f"lab: {error}"}
+            row |= outcome | {"log": session.log()}
     return row
 
 

@@ -36,8 +36,8 @@ void http_date_format(time_t seconds, char out[HTTP_DATE_BYTES + 1])
     strftime(out, HTTP_DATE_BYTES + 1, "%a, %d %b %Y %H:%M:%S GMT", &t); /* C locale: nobody calls setlocale */
 }
 
-/* A pattern: digits are taken by letter (d day, y year, h n s the time), '_' is a digit or a blank, 'm' three letters of a month;
- * everything else stands for itself. */
+/* A pattern: digits are taken by letter (d day, y year, h n s the time), '_' is a digit or a blank of the day, 'm' the three
+ * letters of a month; everything else stands for itself. */
 static bool match(const char *pattern, const char *text, size_t bytes, struct tm *out)
 {
     if (strlen(pattern) != bytes)

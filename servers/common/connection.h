@@ -1,8 +1,8 @@
 /* connection.h: what one connection needs between its visits.
  *
- * A design accepts a socket and opens a connection on it. Whenever the socket is ready it calls connection_serve(), which
- * never blocks and says what to wait for next. After CONNECTION_ENDED, or when connection_timed_out() names it, the design
- * forgets the socket and calls connection_close().
+ * A design accepts a socket and opens a connection on it. Whenever the socket is ready it calls connection_serve(),
+ * which never blocks and says what to wait for next. After CONNECTION_ENDED, or when connection_timed_out() names it,
+ * the design forgets the socket and calls connection_close().
  */
 #ifndef NAI_CONNECTION_H
 #define NAI_CONNECTION_H
@@ -17,7 +17,7 @@
 enum connection_wish { CONNECTION_READS, CONNECTION_WRITES, CONNECTION_ENDED };
 
 struct connection {
-    struct timeout timeout; /* first, so that a struct timeout is its connection; started while the connection is open */
+    struct timeout timeout; /* first, so that it is its connection too; started while the connection is open */
     int socket;
     bool wants_write;  /* for the design: what the interest set says now */
     bool replying;     /* a reply is under way */

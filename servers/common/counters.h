@@ -37,10 +37,10 @@
     X(connections_peak)   /* highest value of the gauge */                                                             \
     X(blocked_calls)      /* calls the design knows to have blocked outside getevents */                               \
     X(getevents_ns)       /* time inside getevents, sleep included */                                                  \
-    X(getevents_ready_ns) /* of which in calls that had something ready at once (cost, not sleep; see design) */       \
-    X(getevents_ready)    /* number of those calls */                                                                  \
+    X(getevents_ready_ns) /* of which in probes that found something ready: cost without sleep (phases.h) */           \
+    X(getevents_ready)    /* number of those probes: all calls, under overload */                                      \
     X(accept_ns)          /* time in accept phases */                                                                  \
-    X(work_ns)            /* time in work phases */                                                                    \
+    X(work_ns)            /* time in work phases, time-outs included */                                                \
     X(file_hits)          /* files served from the open-file cache */                                                  \
     X(file_misses)
 

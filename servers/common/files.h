@@ -6,7 +6,7 @@
 #ifndef NAI_FILES_H
 #define NAI_FILES_H
 
-#include "limits.h"
+#include "bounds.h"
 
 #include <stdbool.h>
 #include <stddef.h>

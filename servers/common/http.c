@@ -3,7 +3,7 @@
 #include "http.h"
 
 #include "clock.h"
-#include "limits.h"
+#include "bounds.h"
 
 #include <string.h>
 #include <strings.h>

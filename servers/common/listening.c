@@ -2,7 +2,7 @@
 #include "listening.h"
 
 #include "counters.h"
-#include "limits.h"
+#include "bounds.h"
 
 #include <errno.h>
 
@@ -16,7 +16,7 @@ int listening_start(struct listening *listening, const struct options *options, 
     return listening->socket < 0 ? -1 : 0;
 }
 
-static int pause_accepting(struct listening *listening, uint64_t now_ms)
+int listening_pause(struct listening *listening, uint64_t now_ms)
 {
     listening->paused = true;
     listening->pause_ends_ms = now_ms + ACCEPT_PAUSE_MS;
@@ -30,7 +30,7 @@ int listening_accept(struct listening *listening, uint64_t now_ms)
     if (listening->paused || listening->socket < 0)
         return -1;
     if (counter_value(connections_open) >= listening->max_connections)
-        return pause_accepting(listening, now_ms);
+        return listening_pause(listening, now_ms);
     for (;;) {
         int socket = tp_accept(listening->socket, NULL);
         if (socket >= 0 && (uint64_t)socket <= listening->max_descriptor) {
@@ -40,7 +40,7 @@ int listening_accept(struct listening *listening, uint64_t now_ms)
         if (socket >= 0) { /* a descriptor beyond the design's tables: as good as none */
             tp_abort(socket);
             count(accept_errors);
-            return pause_accepting(listening, now_ms);
+            return listening_pause(listening, now_ms);
         }
         switch (errno) {
         case EAGAIN:
@@ -62,7 +62,7 @@ int listening_accept(struct listening *listening, uint64_t now_ms)
             continue;
         default: /* EMFILE, ENFILE, ENOBUFS, ENOMEM; and nothing unforeseen may spin either */
             count(accept_errors);
-            return pause_accepting(listening, now_ms);
+            return listening_pause(listening, now_ms);
         }
     }
 }

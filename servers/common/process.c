@@ -2,7 +2,7 @@
 #include "process.h"
 
 #include "counters.h"
-#include "limits.h"
+#include "bounds.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

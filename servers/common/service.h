@@ -5,7 +5,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "files.h"
-#include "limits.h"
+#include "bounds.h"
 #include "listening.h"
 #include "options.h"
 #include "timeouts.h"

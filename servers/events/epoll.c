@@ -23,11 +23,10 @@ struct loop {
     int capacity; /* of ready: all connections at once, as select reports them */
 };
 
-static void watch(struct loop *loop, int operation, int socket, uint32_t events)
+static bool watch(struct loop *loop, int operation, int socket, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.fd = socket};
-    if (tp_epoll_ctl(loop->interest, operation, socket, &event) != 0)
-        process_fail(&loop->options, "change the interest set");
+    return tp_epoll_ctl(loop->interest, operation, socket, &event) == 0;
 }
 
 static void watch_listener(struct loop *loop)
@@ -64,8 +63,11 @@ static void accept_phase(struct loop *loop)
         if (socket < 0)
             break;
         connection_open(&loop->service, socket);
-        watch(loop, EPOLL_CTL_ADD, socket, EPOLLIN);
         accepted++;
+        if (!watch(loop, EPOLL_CTL_ADD, socket, EPOLLIN)) { /* no memory, or fs.epoll.max_user_watches */
+            connection_close(&loop->service.connections[socket]);
+            listening_pause(&loop->listening, loop->service.clock.now_ms);
+        }
     }
     count(accept_phases);
     if (accepted == 0)
@@ -120,9 +122,8 @@ int main(int argc, char **argv)
     loop.capacity = loop.service.max_descriptor;
     loop.ready = calloc((size_t)loop.capacity, sizeof *loop.ready);
     loop.interest = tp_epoll_create();
-    if (loop.ready == NULL || loop.interest < 0)
+    if (loop.ready == NULL || loop.interest < 0 || !watch(&loop, EPOLL_CTL_ADD, loop.listening.socket, 0))
         process_fail(&loop.options, "make the interest set");
-    watch(&loop, EPOLL_CTL_ADD, loop.listening.socket, 0);
     process_announce(loop.listening.socket);
 
     phases_start(&loop.phases);

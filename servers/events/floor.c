@@ -4,7 +4,7 @@
  * parsing, no files, no time-outs. What another design costs beyond this is what it does for its users.
  */
 #include "counters.h"
-#include "limits.h"
+#include "bounds.h"
 #include "listening.h"
 #include "phases.h"
 #include "process.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 
 struct connection {
-    bool open, wants_write;
+    bool wants_write;
     uint8_t matched; /* bytes of "\r\n\r\n" seen at the end of the input so far */
     size_t owed;     /* bytes of replies not yet sent */
 };
@@ -36,11 +36,10 @@ struct loop {
     char input[INPUT_BYTES];
 };
 
-static void watch(struct loop *loop, int operation, int socket, uint32_t interest)
+static bool watch(struct loop *loop, int operation, int socket, uint32_t interest)
 {
     struct epoll_event event = {.events = interest, .data.fd = socket};
-    if (tp_epoll_ctl(loop->set, operation, socket, &event) != 0)
-        process_fail(&loop->options, "change the interest set");
+    return tp_epoll_ctl(loop->set, operation, socket, &event) == 0;
 }
 
 static int getevents(struct loop *loop, int timeout_ms)
@@ -53,31 +52,33 @@ static int getevents(struct loop *loop, int timeout_ms)
     return ready;
 }
 
+static void end(int socket)
+{
+    tp_close(socket); /* leaves the set by itself */
+    count(closes);
+    counter_value(connections_open)--;
+}
+
 static void accept_phase(struct loop *loop)
 {
     uint64_t accepted = 0;
-    count(accept_phases);
     while (accepted < loop->options.accept_limit) {
         int socket = listening_accept(&loop->listening, loop->clock.now_ms);
         if (socket < 0)
             break;
-        loop->connections[socket] = (struct connection){.open = true};
-        watch(loop, EPOLL_CTL_ADD, socket, EPOLLIN);
+        loop->connections[socket] = (struct connection){0};
         if (++counter_value(connections_open) > counter_value(connections_peak))
             counter_value(connections_peak) = counter_value(connections_open);
         accepted++;
+        if (!watch(loop, EPOLL_CTL_ADD, socket, EPOLLIN)) {
+            end(socket);
+            listening_pause(&loop->listening, loop->clock.now_ms);
+        }
     }
+    count(accept_phases);
     if (accepted == 0)
         count(accept_phases_empty);
     phase_ends(&loop->phases, COUNTER_accept_ns);
-}
-
-static void end(struct loop *loop, int socket)
-{
-    tp_close(socket); /* leaves the set by itself */
-    loop->connections[socket].open = false;
-    count(closes);
-    counter_value(connections_open)--;
 }
 
 /* How many requests end in these bytes. */
@@ -134,7 +135,7 @@ static void serve(struct loop *loop, int socket)
         if (received < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (received <= 0) {
-            end(loop, socket);
+            end(socket);
             return;
         }
         count_by(bytes_received, received);
@@ -148,7 +149,7 @@ static void serve(struct loop *loop, int socket)
         connection->owed = requests * loop->reply_bytes;
     }
     if (!reply(loop, socket, connection))
-        end(loop, socket);
+        end(socket);
 }
 
 static void work_phase(struct loop *loop, int ready)
@@ -189,9 +190,9 @@ static void can_reply(struct loop *loop)
     loop_clock_update(&loop->clock);
     int bytes = snprintf(head, sizeof head,
                          "HTTP/1.1 200 OK\r\nServer: nai\r\nDate: %s\r\nContent-Type: application/octet-stream\r\n"
-                         "Content-Length: %llu\r\nLast-Modified: %s\r\n%s\r\n",
+                         "Content-Length: %llu\r\nLast-Modified: %s\r\nConnection: %s\r\n\r\n",
                          loop->clock.date, (unsigned long long)loop->options.floor_bytes, loop->clock.date,
-                         loop->options.close_after_reply ? "Connection: close\r\n" : "");
+                         loop->options.close_after_reply ? "close" : "keep-alive");
     loop->reply_bytes = (size_t)bytes + loop->options.floor_bytes;
     loop->reply = malloc(loop->reply_bytes);
     if (loop->reply == NULL)
@@ -207,7 +208,8 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     process_start(&loop.options);
-    work_calibrate(&loop.work);
+    if (loop.options.work_us > 0)
+        work_calibrate(&loop.work);
     can_reply(&loop);
 
     uint64_t descriptors = loop.options.max_connections + DESCRIPTORS_OWN + DESCRIPTORS_INHERITED;
@@ -215,12 +217,11 @@ int main(int argc, char **argv)
     loop.events = calloc(descriptors, sizeof *loop.events);
     loop.connections = calloc(descriptors, sizeof *loop.connections);
     loop.set = tp_epoll_create();
-    if (loop.events == NULL || loop.connections == NULL || loop.set < 0)
-        process_fail(&loop.options, "make the interest set");
     if (listening_start(&loop.listening, &loop.options, descriptors - 1) != 0)
         process_fail(&loop.options, "listen");
-    watch(&loop, EPOLL_CTL_ADD, loop.listening.socket, EPOLLIN);
-    loop.accepting = true;
+    if (loop.events == NULL || loop.connections == NULL || loop.set < 0 ||
+        !watch(&loop, EPOLL_CTL_ADD, loop.listening.socket, 0))
+        process_fail(&loop.options, "make the interest set");
     process_announce(loop.listening.socket);
 
     phases_start(&loop.phases);

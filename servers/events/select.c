@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/select.h>
 
-/* Descriptor sets of any size: fd_set ends at 1,024, select(2) itself does not. The kernel reads them as unsigned longs. */
+/* Descriptor sets of any size: fd_set ends at 1,024, select(2) itself does not. To the kernel they are unsigned longs. */
 #define WORD_BITS (8 * sizeof(unsigned long))
 #define SET_ADD(set, d) ((set)[(size_t)(d) / WORD_BITS] |= 1ul << ((size_t)(d) % WORD_BITS))
 #define SET_REMOVE(set, d) ((set)[(size_t)(d) / WORD_BITS] &= ~(1ul << ((size_t)(d) % WORD_BITS)))

@@ -3,11 +3,11 @@
  *   fuzz_TARGET --iterations N [--seed N] [--expect-planted] SEED_FILE...
  *
  * It mutates inputs of a corpus that begins with the seed files. The code under test is compiled with
- * -fsanitize-coverage=trace-pc, so every edge calls __sanitizer_cov_trace_pc() here; an input that reaches a new edge, or
- * one much more often, joins the corpus. All is decided by the seed: a run repeats itself. The target runs in a child
- * process, whose current input lies in shared memory: after a crash the parent has it, tries it once more alone, and
- * writes it to a file. --expect-planted turns the verdict round: the run must end by SIGUSR2, which only a bug planted for
- * the test of this driver raises.
+ * -fsanitize-coverage=trace-pc, so every edge calls __sanitizer_cov_trace_pc() here; an input that reaches a new edge,
+ * or one much more often, joins the corpus. All is decided by the seed: a run repeats itself. The target runs in a
+ * child process, whose current input lies in shared memory: after a crash the parent has it, tries it once more alone,
+ * and writes it to a file. --expect-planted turns the verdict round: the run must end by SIGUSR2, which only a bug
+ * planted for the test of this driver raises.
  */
 #include <signal.h>
 #include <stdbool.h>
@@ -72,7 +72,8 @@ static size_t below(size_t n)
 static const char *const words[] = {
     "GET ", "HEAD ", "POST ", " HTTP/1.1", " HTTP/1.0", " HTTP/1.9", " HTTP/2.0", "\r\n", "\r\n\r\n", "\n", "\r", "\t",
     " ", ":", "/", "..", "../", "/./", "//", "%2e", "%2F", "%00", "%", "?", "#", "http://h/", "Host: h\r\n",
-    "Connection: close\r\n", "Connection: keep-alive\r\n", "Content-Length: ", "Content-Length: 5\r\n", "Content-Length: 99999\r\n",
+    "Connection: close\r\n", "Connection: keep-alive\r\n", "Content-Length: ", "Content-Length: 5\r\n",
+    "Content-Length: 99999\r\n",
     "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n",
     "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "0", "99999", "1048576", "18446744073709551616", "X: y\r\n",
 };

@@ -1,7 +1,7 @@
 /* fuzz_http.c: whatever the bytes are, the parser stays within them, keeps its contract, and no path leaves the root.
  * For our own driver (fuzz_driver.c), libFuzzer or AFL++. */
 #include "http.h"
-#include "limits.h"
+#include "bounds.h"
 
 #include <signal.h>
 #include <stdint.h>

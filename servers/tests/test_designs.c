@@ -303,7 +303,7 @@ static void check_drain(void)
     static char body[400000];
     say(idle, REQUEST);
     CHECK(replies(idle, 1), "%s", design);
-    int small = 4096;
+    int small = 32768;
     setsockopt(busy, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     say(busy, "GET /sendfile.bin HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(recv(busy, body, 1, 0) == 1, "%s: begun", design);
@@ -381,16 +381,16 @@ int main(int argc, char **argv)
     snprintf(counters_path, sizeof counters_path, "%s/counters", fixture_root());
     const bool floor = strcmp(design, "floor") == 0;
 
-    check_exit_status(); if (getenv("T")) system("date +%T.%N");
-    check_replies(); if (getenv("T")) system("date +%T.%N");
-    check_vanishing(); if (getenv("T")) system("date +%T.%N");
-    check_accept_limit("inf", 1); if (getenv("T")) system("date +%T.%N");
-    check_accept_limit("10", 2); if (getenv("T")) system("date +%T.%N");
-    check_accept_limit("1", 20); if (getenv("T")) system("date +%T.%N");
-    check_many(); if (getenv("T")) system("date +%T.%N");
-    check_exhaustion(0, "20", 0); if (getenv("T")) system("date +%T.%N");
-    check_exhaustion(40, "1000", 0); if (getenv("T")) system("date +%T.%N");
-    check_exhaustion(0, "1000", 20); if (getenv("T")) system("date +%T.%N");
+    check_exit_status();
+    check_replies();
+    check_vanishing();
+    check_accept_limit("inf", 1);
+    check_accept_limit("10", 2);
+    check_accept_limit("1", 20);
+    check_many();
+    check_exhaustion(0, "20", 0);
+    check_exhaustion(40, "1000", 0);
+    check_exhaustion(0, "1000", 20);
     if (floor) {
         check_floor();
     } else {

@@ -2,7 +2,7 @@
 #include "check.h"
 #include "counters.h"
 #include "fixture.h"
-#include "limits.h"
+#include "bounds.h"
 #include "listening.h"
 #include "options.h"
 #include "timeouts.h"

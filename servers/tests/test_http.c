@@ -3,7 +3,7 @@
 #include "check.h"
 #include "clock.h"
 #include "http.h"
-#include "limits.h"
+#include "bounds.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -69,3 +69,18 @@ def test_the_page_cache_is_seen_through(tmp_path):
     assert pagecache.cold([path]) == []
     (tmp_path / "empty").touch()
     assert pagecache.resident_share(tmp_path / "empty") == 1
+
+
+def test_held_files_stay_in_memory(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(3_000_000))
+    pagecache.evict(path)
+    if pagecache.resident_share(path) > 0:
+        pytest.skip("this file system keeps its files in memory")
+    open_before = len(os.listdir("/proc/self/fd"))
+    with pagecache.held([path]):
+        pagecache.evict(path)
+        assert pagecache.cold([path]) == []
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    pagecache.evict(path)
+    assert pagecache.cold([path]) == [path]

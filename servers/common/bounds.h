@@ -1,6 +1,6 @@
-/* limits.h: every fixed size and time of the servers, in one place. */
-#ifndef NAI_LIMITS_H
-#define NAI_LIMITS_H
+/* bounds.h: every fixed size and time of the servers, in one place. (Not limits.h: that name is the C library's.) */
+#ifndef NAI_BOUNDS_H
+#define NAI_BOUNDS_H
 
 /* HTTP */
 #define HTTP_MAX_TARGET 4096           /* bytes of a request target; longer → 414 */
