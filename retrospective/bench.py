@@ -228,7 +228,8 @@ def aa_pairs() -> Measured:
     """Share of A/A pairs that a 95 % interval calls different, of 210 (21 replicas)."""
     frame = machine.run(replace(machine.PROFILES["paper"], kernel_rates=(), raw_rates=()))
     pairs = statistics.aa_pairs(frame)
-    return Measured(pairs.share, *pairs.interval, note=f"{pairs.different} of {pairs.pairs} pairs")
+    note = f"{pairs.called} of {pairs.pairs} by the ledger's rule; {pairs.different} by the interval alone"
+    return Measured(pairs.called / pairs.pairs if pairs.pairs else math.nan, note=note)
 
 
 def sigkill_sweep() -> Measured:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from retrospective.__main__ import parser
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -42,13 +44,13 @@ def test_every_make_target_is_a_verb(target):
         check=True,
     ).stdout
     assert re.search(rf"-m retrospective {target}\b", recipe)
-    from retrospective.__main__ import parser
-
     assert parser().parse_known_args([target])[0].verb == target
 
 
 def test_nothing_committed_names_a_machine_s_path():
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True
+    )
     for name in listed.stdout.split():
         path = ROOT / name
         if path.suffix in {".py", ".c", ".h", ".md", ".toml", ".yml", ".json", ".ipynb"} and path.is_file():

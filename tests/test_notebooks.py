@@ -22,7 +22,8 @@ def test_committed_notebook_is_executed_and_compares(path):
     nbformat.validate(book)
     assert book.metadata.kernelspec.language == "python"
     code = [c for c in book.cells if c.cell_type == "code"]
-    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run: jupyter nbconvert --inplace --execute"
+    executed = [c.execution_count for c in code]
+    assert executed == list(range(1, len(code) + 1)), "run: jupyter nbconvert --inplace --execute"
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error"

@@ -213,10 +213,15 @@ def aa_floor(frame: pd.DataFrame) -> Floor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """How many A/A pairs came out as different at 95 %, of how many that could be compared."""
+    """How many A/A pairs came out as different, of how many that could be compared.
+
+    ``different`` by the 95 % interval alone, which is right to err once in twenty times; ``called`` by the rule of
+    the ledger, which also asks that an effect exceed the detection floor.
+    """
 
     pairs: int
     different: int
+    called: int
 
     @property
     def share(self) -> float:
@@ -235,13 +240,16 @@ class Pairs:
 def aa_pairs(frame: pd.DataFrame, confidence: float = CONFIDENCE) -> Pairs:
     """Compare every pair of A/A replicas as designs are compared: n replicas give n(n-1)/2 pairs."""
     table = aa_rows(frame)
-    pairs = different = 0
+    floor = aa_floor(frame)
+    pairs = different = called = 0
     for a, b in combinations(range(table.shape[1]), 2):
         effect = ratio_interval((table.iloc[:, a] / table.iloc[:, b]).to_numpy(), confidence)
         if effect.decided:
             pairs += 1
-            different += effect.low > 1 or effect.high < 1
-    return Pairs(pairs, int(different))
+            apart = effect.low > 1 or effect.high < 1
+            different += apart
+            called += apart and not (floor.measured and abs(effect.mean) <= np.log(floor.factor))
+    return Pairs(pairs, int(different), int(called))
 
 
 # --------------------------------------------------------------------------------------------- verdicts

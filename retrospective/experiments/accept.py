@@ -37,9 +37,9 @@ TIMEOUT_MS = {"one-packet": 300, "specweb99-like": 1000}
 REQUESTS_MEAN = 7.2
 
 #: CPU work added to each request, µs, where a client on one CPU could not overload the bare server: on persistent
-#: connections the client is a kernel-socket program with a CPU of its own cost, and where the sender pays for packets the
-#: client's CPU also does the server's protocol work. Where it receives them itself, a one-packet request costs the bare
-#: server about what it cost 2004's (45 µs at its peak of 22,000/s), so nothing is added.
+#: connections the client is a kernel-socket program with a CPU cost of its own, and where the sender pays for packets
+#: the client's CPU also does the server's protocol work. Where it receives them itself, a one-packet request costs the
+#: bare server about what it cost 2004's (45 µs at its peak of 22,000/s), so nothing is added.
 WORK_US = {
     ("one-packet", "receiver"): 0,
     ("one-packet", "sender"): 40,

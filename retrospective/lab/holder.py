@@ -49,7 +49,7 @@ _NEWNS, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _PR_SET_PDEATHSIG = 1
 _SIOCETHTOOL, _SIOCGIFFLAGS, _IFF_RUNNING = 0x8946, 0x8913, 0x40
-#: ethtool commands that switch offloads: checksums, TSO, GSO, GRO (linux/ethtool.h).
+#: ethtool commands that switch offloads (linux/ethtool.h).
 _OFFLOADS = {"tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
 #: Written in both hosts. Cookies off: a full queue drops, as in 2004, and is counted. tcp_max_syn_backlog so
@@ -220,8 +220,7 @@ class Holder:
                 os.sched_setaffinity(0, {cpu})
             for ignored in (signal.SIGINT, signal.SIGPIPE):
                 signal.signal(ignored, signal.SIG_DFL)
-            # Received descriptors may have the very numbers they are to be given: move them out of the way
-            # first.
+            # Received descriptors may have the very numbers they are to be given: move them away.
             high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 100) for file in files]
             for number, file in enumerate(high):
                 os.dup2(file, number)
