@@ -72,7 +72,7 @@ class Reading:
     server_delay_s: float | None  # time the server was runnable but not running
     ksoftirqd_s: (
         float | None
-    )  # CPU time of the server CPU's softirq thread, of which the server's delay is a consequence
+    )  # CPU time of the server CPU's softirq thread: delay by the server's own packets
     counters: bytes
     netstat: bytes
     softnet: bytes
@@ -147,12 +147,16 @@ def differences(begin: Reading, end: Reading, server_cpu: int, client_cpu: int) 
     softirq_thread = 0.0
     if end.ksoftirqd_s is not None and begin.ksoftirqd_s is not None:
         softirq_thread = (end.ksoftirqd_s - begin.ksoftirqd_s) / elapsed
+    busy = [share(server_cpu, kind) for kind in ("user", "nice", "system")]
+    used = (end.server_cpu_s - begin.server_cpu_s) / elapsed
+    others = None if None in busy else max(0.0, sum(busy) - used - softirq_thread)  # type: ignore[arg-type]
     read_begin, read_end = _read_bytes(begin.server_io), _read_bytes(end.server_io)
     return {
         "elapsed_s": elapsed,
-        "server_cpu_share": (end.server_cpu_s - begin.server_cpu_s) / elapsed,
+        "server_cpu_share": used,
         "server_run_delay_share": delay,
         "server_foreign_delay_share": None if delay is None else max(0.0, delay - softirq_thread),
+        "cpu0_others_share": others,
         "cpu0_softirq_share": share(server_cpu, "softirq"),
         "cpu1_softirq_share": share(client_cpu, "softirq"),
         "steal_share": max(steal, default=None),

@@ -40,15 +40,15 @@ class Idle:
     failed: int
 
 
-def ours(design: str, load: dict[str, Any]) -> Rival:
-    """One trial of our kernel-socket client on the one-packet file."""
+def ours(design: str, load: dict[str, Any], **options: Any) -> Rival:
+    """One trial of our kernel-socket client on the one-packet file; ``options`` are the design's."""
     trial = Trial(
         chapter="bench",
         experiment="rivals",
         kind="trial",
         profile="bench",
         design=design,
-        options={"backlog": 511},
+        options={"backlog": 511, **options},
         workload="one-packet",
         load={"warmup-s": 0.2, **load},
         charge="receiver",
@@ -59,11 +59,12 @@ def ours(design: str, load: dict[str, Any]) -> Rival:
     return Rival(row["replies_per_s"], row["latency_p50_us"]) if row["valid"] else Rival()
 
 
-def wrk(design: str, *, connections: int, duration_s: int) -> Rival:
+def wrk(design: str, *, connections: int, duration_s: int, **options: Any) -> Rival:
     """One run of wrk: one thread, ``connections`` in closed loop. NaN if it is not on PATH."""
     output = _their_run(
         design,
         lambda url: ["wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", url],
+        **options,
     )
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     median = re.search(r"\s50%\s+([\d.]+)(us|ms|s)\b", output)
@@ -99,9 +100,9 @@ def serving(design: str, **options: Any) -> Iterator[tuple[Hosts, tuple[str, int
             session.close()
 
 
-def _their_run(design: str, command: Callable[[str], Sequence[str]]) -> str:
+def _their_run(design: str, command: Callable[[str], Sequence[str]], **options: Any) -> str:
     """Output of a foreign client on the client host; empty if it is missing or does not end."""
-    with serving(design) as (lab, (host, port), files):
+    with serving(design, **options) as (lab, (host, port), files):
         argv = command(f"http://{host}:{port}{files.files[0].path}")
         if shutil.which(argv[0]) is None:
             return ""

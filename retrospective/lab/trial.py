@@ -42,6 +42,7 @@ ROW_COLUMNS = tuple(
     accept_us accept_phase_us work_us_per_item
     drop_overflow_per_s drop_syn_per_s drop_listen_per_s drop_softnet_per_s queue_drops_per_s
     server_cpu_us_per_reply server_cpu_share server_run_delay_share server_foreign_delay_share
+    cpu0_others_share
     cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
     latency_mean_us latency_p50_us latency_p90_us latency_p99_us latency_p999_us latency_max_us
     latency_count latency_censored httperf_mean_us connect_p50_us latency_histogram per_second

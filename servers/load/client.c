@@ -91,8 +91,6 @@ static uint64_t run_timers(struct client *c, int starts_allowed, uint64_t now)
 {
     while (line_due(&c->deadlines) <= now)
         session_time_out(c, c->deadlines.head, now);
-    while (line_due(&c->thinking) <= now)
-        session_next_request(c, c->thinking.head, now);
     while (line_due(&c->retrying) <= now) {
         struct session *k = c->retrying.head;
         if (session_begin(c, k, now, now) != 0)
@@ -141,6 +139,12 @@ static void run(struct client *c)
         until = earliest(until, earliest(line_due(&c->thinking), line_due(&c->retrying)));
         bool awake = now < awake_until;
         n = wait_for_events(c, events, awake ? now : until, now);
+        /* Closed loop: who has thought enough asks now, one turn after the reply at the earliest, as in wrk's loop, so
+         * that requests reach the server in turns and not each in the middle of its work for another. */
+        if (c->thinking.head != NULL)
+            now = monotonic_ns();
+        while (line_due(&c->thinking) <= now)
+            session_next_request(c, c->thinking.head, monotonic_ns());
         if (n > 0)
             awake_until = monotonic_ns() + STAY_AWAKE_NS;
         else if (awake && measuring)

@@ -218,8 +218,8 @@ static void reply_complete(struct client *c, struct session *k, bool server_clos
                 c->extra->sessions_cut++;
         }
         end_by_reset(c, k, false, now);
-    } else if (c->options->think_ns > 0) {
-        k->state = THINKING;
+    } else if (c->options->closed) {
+        k->state = THINKING; /* for --think-us, or until the next turn of the loop */
         line_join(&c->thinking, k, now);
     } else {
         session_next_request(c, k, now);

@@ -185,11 +185,12 @@ def test_a_file_that_leaves_the_page_cache():
     caught(row, "cache-cold")
 
 
-def test_a_second_load_on_the_server_s_cpu():
+@LOADS
+def test_a_second_load_on_the_server_s_cpu(load):
     def start(lab, server):
         lab.spawn("server", ["sh", "-c", "while :; do :; done"], cpu=lab.server_cpu)
 
-    caught(run_trial(trial(CLOSED), disturbance=start), "disturbed")
+    caught(run_trial(trial(load), disturbance=start), "disturbed")
 
 
 FULL_DISK = """
