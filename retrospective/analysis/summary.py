@@ -306,6 +306,9 @@ def _rounds(planned: pd.DataFrame) -> str:
 LIMIT_COLUMNS = {
     "replies": ("replies_per_s", 1.0),
     "drops": ("queue_drops_per_s", 1.0),
+    "overflows": ("drop_overflow_per_s", 1.0),
+    "syn_drops": ("drop_syn_per_s", 1.0),
+    "cpu_us": ("server_cpu_us_per_reply", 1.0),
     "accepts": ("accepts_per_s", 1.0),
     "getevents": ("getevents_per_s", 1.0),
     "accepts_per_phase": ("accepts_per_phase", 1.0),
