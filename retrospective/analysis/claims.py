@@ -466,9 +466,23 @@ class Judged:
             )
         if test.kind == "equal" and test.effect.low > 1:
             return f"{test.name}: more than predicted; something else contributes"
+        less = f"; 2004's {test.published:.3g} lies above the interval" if below_published(test) else ""
         if self.floor.measured and abs(test.effect.mean) <= np.log(self.floor.factor) and test.kind == "gain":
-            return f"{test.name}: within the lab's detection floor of ±{fmt_percent(self.floor.factor - 1)}"
-        return f"{test.name}: {test.effect.n} rounds do not tell, with Holm's correction over the ledger"
+            return f"{test.name}: within the lab's detection floor of ±{fmt_percent(self.floor.factor - 1)}{less}"
+        return (
+            f"{test.name}: {test.effect.n} rounds do not tell, with Holm's correction over the ledger{less}"
+        )
+
+
+def below_published(test: Test | None) -> bool:
+    """Whether the whole interval lies below what was published: 2004's size is not there, whatever else is."""
+    return (
+        test is not None
+        and test.published is not None
+        and test.published > 1
+        and test.effect.decided
+        and test.effect.high < test.published
+    )
 
 
 def ledger(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -523,6 +537,7 @@ def _row(claim: Claim, modes: Mapping[str, Judged]) -> dict[str, Any]:
         "design": claim.design,
         "x": _number(head.x) if head else None,
         "published_value": shown.published if shown else None,
+        "below_published": below_published(shown),
         "modes": {
             charge: _numbers(found.tests[found.weakest].effect)
             | {"verdict": found.verdict, "why": found.why, "x": _number(found.x)}

@@ -489,6 +489,7 @@ def _claim(claim: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> Valu
         **modes,
         "x": fmt_number(claim["x"], 3),
         "extension": claim["extension"],
+        "below_published": claim["below_published"],
         "reference_measured": _measured(recorded) if recorded else MISSING,
         "reference_verdict": recorded["verdict"] if recorded else MISSING,
     }

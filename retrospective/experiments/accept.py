@@ -50,6 +50,10 @@ WORK_US = {
 #: Offered rates (requests/s) that overload any of our servers; calibration finds each server's own peak from there.
 CALIBRATION_TARGET = {"one-packet": 50_000.0, "specweb99-like": 25_000.0}
 
+#: The climb to a peak ends when a server answers less than this share of what it is offered, or after so many trials.
+KEPT_UP = 0.97
+CALIBRATION_STEPS = 8
+
 NGINX_VARIANTS = tuple(
     {"sendfile": sendfile, "multi_accept": multi_accept}
     for sendfile in ("off", "on")
@@ -242,22 +246,24 @@ def peer_overload_trials(profile: Profile, target_per_s: float, ratio: float) ->
 def find_peak(profile: Profile, series: Series, record: Callable[[Trial], dict[str, object]]) -> float:
     """Peak of one design under one workload and charge mode, replies/s.
 
-    Two recorded trials at limit 10 (the paper's highest peak): far beyond saturation, then just above what that
-    yielded, since throughput declines past the knee.
+    Recorded trials at limit 10 (the paper's highest peak): one far beyond saturation, then a climb from what that
+    yielded, since throughput declines past the knee, until the server no longer keeps up with what it is offered.
     """
     peak = 0.0
     target = CALIBRATION_TARGET[series.workload]
-    for _ in range(2):
+    for _ in range(CALIBRATION_STEPS):
         try:
             row = record(overload_trial(profile, series, "10", target, None, kind="calibration"))
         except RuntimeError:
-            if peak:  # known well enough
+            if peak:  # the client gave out first: known as well as it can be
                 break
             # On a slower machine than ours the client may not keep up with the first guess.
             target /= 2
             row = record(overload_trial(profile, series, "10", target, None, kind="calibration"))
-        peak = max(peak, float(row.get("replies_per_s") or 0.0))
-        if peak <= 0:
+        replies_per_s = float(row.get("replies_per_s") or 0.0)
+        kept_up = replies_per_s >= KEPT_UP * target
+        climbing, peak = peak > 0, max(peak, replies_per_s)
+        if peak <= 0 or (climbing and not kept_up):
             break
         target = place_by_ratio(peak, (1.15,))[0]
     return peak
