@@ -43,7 +43,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile("smoke", 1, 0.1, 0.2, 3, (5_000.0,), (20_000.0,)),
-    "quick": Profile("quick", 3, 0.2, 0.4, 7, (20_000.0,), (40_000.0, 60_000.0)),
+    "quick": Profile("quick", 3, 0.2, 0.4, 7, (12_000.0, 18_000.0), (40_000.0, 80_000.0)),
     "paper": Profile(
         "paper",
         10,
