@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,6 +36,7 @@ static struct server start(rlim_t descriptors, const char *const *options)
     server.pid = fork();
     NEED(server.pid >= 0);
     if (server.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that gives up leaves no server, and does not hang on its pipes */
         const char *argv[24] = {program, "--listen", "127.0.0.1:0", "--root", fixture_root(), "--counters", counters_path};
         for (int i = 7; *options != NULL; i++)
             argv[i] = *options++;
@@ -380,6 +382,10 @@ int main(int argc, char **argv)
     program = argv[2];
     snprintf(counters_path, sizeof counters_path, "%s/counters", fixture_root());
     const bool floor = strcmp(design, "floor") == 0;
+    struct rlimit limit; /* 1,024 for most users, and check_many() is about what lies beyond */
+    NEED(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 
     check_exit_status();
     check_replies();
