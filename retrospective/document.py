@@ -14,9 +14,10 @@ from matplotlib import pyplot
 from retrospective.analysis import figures, summary
 from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import NothingToDraw, Site
+from retrospective.analysis.formatting import fmt_integer
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
-from retrospective.experiments import CHAPTERS
+from retrospective.experiments import CHAPTERS, accept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,12 +69,25 @@ class Material:
             "verdicts_all": summary.verdict_values(self.claims),
             "verdict_words": [{"verdict": word, "meaning": meaning} for word, meaning in VERDICTS.items()],
             "missing_figures": list(self.missing),
+            "settings": settings(),
         }
 
     def _reference_values(self, here: dict[str, Any]) -> dict[str, Any] | None:
         if not self.is_live:
             return here
         return summary.site_values(self.reference) if self.reference else None
+
+
+def settings() -> dict[str, str]:
+    """What the accept() experiments hold fixed, as the text says it."""
+    timeout_s = {workload: milliseconds / 1000 for workload, milliseconds in accept.TIMEOUT_MS.items()}
+    return {
+        "backlog": fmt_integer(accept.BACKLOG),
+        "max_connections": fmt_integer(accept.MAX_CONNECTIONS),
+        "work_us": fmt_integer(accept.WORK_US["specweb99-like", "receiver"]),
+        "one_packet_timeout_s": f"{timeout_s['one-packet']:g}",
+        "specweb_timeout_s": f"{timeout_s['specweb99-like']:g}",
+    }
 
 
 def gather(source: str, profile: str) -> Material:
