@@ -176,7 +176,10 @@ static int resolve(struct service *service, const struct http_request *request, 
         return -bytes;
     work_burn(&service->work, service->options->work_us);
     if (bytes > 5 && memcmp(path, "slow/", 5) == 0) {
-        work_burn(&service->work, service->options->slow_us);
+        if (service->options->slow_sleeps)
+            work_sleep(service->options->slow_us);
+        else
+            work_burn(&service->work, service->options->slow_us);
         path += 5;
         bytes -= 5;
     }

@@ -21,6 +21,7 @@
     X(accept_errors)      /* accept calls that failed otherwise than by EAGAIN */                                      \
     X(accept_pauses)      /* times accepting paused for want of descriptors or memory */                               \
     X(getevents)          /* calls of select, poll, epoll_wait, ... */                                                 \
+    X(system_calls)       /* made while serving: getevents, and what the transport does for connections */             \
     X(events)             /* ready descriptors those calls reported, listener included */                              \
     X(work_phases)        /* work phases with at least one connection to serve */                                      \
     X(work_items)         /* connections served in them (one connection, one visit) */                                 \

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { ADDRESS, TEXT, NUMBER, LIMIT, FLAG };
+enum kind { ADDRESS, TEXT, NUMBER, LIMIT, CHOICE, FLAG }; /* CHOICE: the operand lists the words, a|b|c */
 
 struct row {
     const char *name, *operand;
@@ -28,6 +28,7 @@ static const struct row rows[] = {
      "most consecutive accepts in one accept phase", 0},
     {"work-us", "N", NUMBER, AT(work_us), 0, 10000000, "0", "CPU time burnt for every request, µs", 0},
     {"slow-us", "N", NUMBER, AT(slow_us), 0, 10000000, "1000", "CPU time burnt besides for a path under /slow/, µs", 0},
+    {"slow-sleeps", NULL, FLAG, AT(slow_sleeps), 0, 0, NULL, "sleep for a path under /slow/ instead of burning CPU", 0},
     {"cpu", "N", NUMBER, AT(cpu), 0, 4095, NULL, "run on this CPU only", 0},
     {"congestion", "NAME", TEXT, AT(transport.congestion), 0, 0, NULL, "TCP congestion control, e.g. cubic", 0},
     {"counters", "FILE", TEXT, AT(counters), 0, 0, NULL, "keep live counters in this file, and time the phases", 0},
@@ -43,6 +44,13 @@ static const struct row rows[] = {
     {"floor-bytes", "N", NUMBER, AT(floor_bytes), 0, 1 << 26, "1024", "length of the canned body", OPTIONS_FLOOR},
     {"close-after-reply", NULL, FLAG, AT(close_after_reply), 0, 0, NULL, "close the connection after the first reply",
      OPTIONS_FLOOR},
+    {"defer-taskrun", "on|off", CHOICE, AT(no_defer_taskrun), 0, 0, "on",
+     "run completions only when the loop asks for them (IORING_SETUP_DEFER_TASKRUN)", OPTIONS_RING},
+    {"threads", "N", NUMBER, AT(threads), 1, 100000, "1000", "threads, each serving one connection at a time",
+     OPTIONS_THREADS},
+    {"workers", "N", NUMBER, AT(workers), 1, 64, "1", "processes that serve", OPTIONS_WORKERS},
+    {"sharing", "shared|exclusive|reuseport", CHOICE, AT(sharing), 0, 0, "shared",
+     "one listener in every worker's epoll set, the same with EPOLLEXCLUSIVE, or a listener each", OPTIONS_WORKERS},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
@@ -55,6 +63,19 @@ static bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t
     unsigned long long value = strtoull(text, &end, 10);
     *out = value;
     return errno == 0 && *end == '\0' && value >= low && value <= high;
+}
+
+/* The place of a word in a list like "on|off", or -1. */
+static int choice(const char *words, const char *text)
+{
+    size_t bytes = strlen(text);
+    for (int place = 0; *words != '\0'; place++) {
+        size_t length = strcspn(words, "|");
+        if (length == bytes && memcmp(words, text, bytes) == 0)
+            return place;
+        words += length + (words[length] == '|');
+    }
+    return -1;
 }
 
 /* Store the operand; false if it is not what the row wants. */
@@ -75,6 +96,11 @@ static bool store(const struct row *row, struct options *options, const char *te
         return parse_number(text, row->low, row->high, field);
     case NUMBER:
         return parse_number(text, row->low, row->high, field);
+    case CHOICE: {
+        int place = choice(row->operand, text);
+        *(uint64_t *)field = place < 0 ? 0 : (uint64_t)place;
+        return place >= 0;
+    }
     case FLAG:
         *(bool *)field = true;
         return true;

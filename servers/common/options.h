@@ -9,7 +9,10 @@
 #define NO_LIMIT UINT64_MAX /* --accept-limit inf */
 
 /* Which designs an option belongs to, besides those that belong to all. */
-enum options_extra { OPTIONS_SHARED = 0, OPTIONS_FLOOR = 1 };
+enum options_extra { OPTIONS_SHARED, OPTIONS_FLOOR, OPTIONS_RING, OPTIONS_THREADS, OPTIONS_WORKERS };
+
+/* --sharing: how several processes share one port. */
+enum sharing { SHARING_SHARED, SHARING_EXCLUSIVE, SHARING_REUSEPORT };
 
 struct options {
     const char *design; /* program name, for messages */
@@ -19,6 +22,7 @@ struct options {
     struct tp_options transport;
     uint64_t backlog, defer_accept_s; /* as given; copied to transport */
     uint64_t work_us, slow_us;
+    bool slow_sleeps; /* /slow/ sleeps instead of burning CPU */
     uint64_t cpu; /* NO_LIMIT = not pinned */
     const char *counters;
     uint64_t header_timeout_ms, idle_timeout_ms;
@@ -28,6 +32,9 @@ struct options {
     /* floor only */
     uint64_t floor_bytes;
     bool close_after_reply;
+    uint64_t no_defer_taskrun; /* ring designs only: 1 = off */
+    uint64_t threads;          /* threads only */
+    uint64_t workers, sharing; /* workers only; enum sharing */
 };
 
 /* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to

@@ -52,6 +52,7 @@ static inline void getevents_ends(struct phases *phases, int ready)
 {
     uint64_t took_ns = phase_ends(phases, COUNTER_getevents_ns);
     count(getevents);
+    count(system_calls);
     if (ready > 0)
         count_by(events, ready);
     if (!phases->probing)

@@ -1,6 +1,8 @@
 /* transport_kernel.c: transport.h on the operating system's own TCP. */
 #include "transport.h"
 
+#include "counters.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -74,6 +76,7 @@ int tp_listen(const struct sockaddr_in *address, const struct tp_options *option
 
 int tp_accept(int listener, struct sockaddr_in *peer)
 {
+    count(system_calls);
     socklen_t bytes = sizeof *peer;
     return accept4(listener, (struct sockaddr *)peer, peer == NULL ? NULL : &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
@@ -111,42 +114,50 @@ int tp_connect_result(int connection)
 
 ssize_t tp_recv(int socket, void *buffer, size_t bytes)
 {
+    count(system_calls);
     return recv(socket, buffer, bytes, 0);
 }
 
 ssize_t tp_discard(int socket, size_t bytes)
 {
+    count(system_calls);
     return recv(socket, NULL, bytes, MSG_TRUNC);
 }
 
 ssize_t tp_send(int socket, const void *buffer, size_t bytes)
 {
+    count(system_calls);
     return send(socket, buffer, bytes, MSG_NOSIGNAL);
 }
 
 ssize_t tp_sendv(int socket, const struct iovec *parts, int count, bool more_follows)
 {
+    count(system_calls);
     struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
     return sendmsg(socket, &message, MSG_NOSIGNAL | (more_follows ? MSG_MORE : 0));
 }
 
 ssize_t tp_sendfile(int socket, int file, off_t *offset, size_t bytes)
 {
+    count(system_calls);
     return sendfile(socket, file, offset, bytes);
 }
 
 int tp_shutdown_write(int socket)
 {
+    count(system_calls);
     return shutdown(socket, SHUT_WR);
 }
 
 int tp_close(int socket)
 {
+    count(system_calls);
     return close(socket);
 }
 
 int tp_abort(int socket)
 {
+    count(system_calls);
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     return close(socket);
@@ -159,6 +170,7 @@ int tp_epoll_create(void)
 
 int tp_epoll_ctl(int set, int operation, int socket, struct epoll_event *event)
 {
+    count(system_calls);
     return epoll_ctl(set, operation, socket, event);
 }
 

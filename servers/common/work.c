@@ -1,7 +1,10 @@
-/* work.c: a chain of dependent multiplications. */
+/* work.c: a chain of dependent multiplications; and a nap. */
 #include "work.h"
 
 #include "clock.h"
+#include "counters.h"
+
+#include <time.h>
 
 #define SAMPLES 200
 #define SAMPLE_ROUNDS 20000 /* 10 to 50 µs: short enough that most samples see no interrupt */
@@ -31,4 +34,11 @@ void work_burn(const struct work *work, uint64_t us)
 {
     if (us > 0)
         spin(work->rounds_per_ms * us / 1000);
+}
+
+void work_sleep(uint64_t us)
+{
+    struct timespec duration = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000 * 1000)};
+    count(blocked_calls);
+    nanosleep(&duration, NULL);
 }

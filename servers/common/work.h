@@ -15,5 +15,6 @@ struct work {
 /* Measure the CPU for about 10 ms: the best of many short runs, so that being interrupted does no harm. */
 void work_calibrate(struct work *work);
 void work_burn(const struct work *work, uint64_t us);
+void work_sleep(uint64_t us); /* a handler that waits for something else than the CPU; a signal ends it */
 
 #endif
