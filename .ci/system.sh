@@ -25,5 +25,10 @@ if [ ! -e "$policy" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
+# All are optional: what this release does not have must not keep the others away.
+had=$(for p in $missing; do
+    if apt-cache show "$p" >/dev/null 2>&1; then printf '%s ' "$p"; else echo "make system: this release has no $p" >&2; fi
+done)
+[ -n "$had" ] || exit 0
 # shellcheck disable=SC2086 # a list of package names
-apt-get install -y -q --no-install-recommends $missing
+apt-get install -y -q --no-install-recommends $had

@@ -18,11 +18,23 @@ _CONFIGURATIONS = Path(__file__).resolve().parent / "peer_configs"
 _SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
+#: The root of the lab's user namespace may not call initgroups(3), which a server that takes on an identity does. One
+#: namespace further in it is nobody, who is left alone, and all that it may touch it still may: to the kernel it is
+#: the user that it was. Everyone else starts the server as it is.
+_AS_NOBODY = ("/bin/sh", "-c", '[ "$(id -u)" -ne 0 ] || exec unshare --user "$@"; exec "$@"', "sh")
+
+
+def _may_set_groups() -> bool:
+    """Whether this process is a root who may take on any identity (user_namespaces(7))."""
+    return os.geteuid() == 0 and Path("/proc/self/setgroups").read_text().strip() == "allow"
+
+
 @dataclass(frozen=True)
 class Peer:
     """A server known by its executable and its committed configuration.
 
-    ``defaults`` are the options a trial may set, with what they are if it does not.
+    ``defaults`` are the options a trial may set, with what they are if it does not; ``changes_user`` says that
+    it takes on a user's identity whenever it starts as root.
     """
 
     name: str
@@ -30,6 +42,7 @@ class Peer:
     version_flag: str
     arguments: tuple[str, ...]  # {config} and {scratch} are filled in
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    changes_user: bool = False
 
     def path(self) -> Path | None:
         """Return the executable, or ``None``: then ``make system`` (as root) installs it."""
@@ -42,7 +55,7 @@ class Peer:
         if path is None:
             return None
         said = subprocess.run([path, self.version_flag], capture_output=True, text=True, timeout=10)
-        found = re.search(r"[\w.-]+/(\d[\w.]*)", said.stdout + said.stderr)
+        found = re.search(r"(?:/|version )(\d[\w.]*)", said.stdout + said.stderr)
         return found[1] if found else None
 
     def configuration(self, root: Path, address: str, options: Mapping[str, Any], scratch: str | Path) -> str:
@@ -55,6 +68,7 @@ class Peer:
         host, port = address.rsplit(":", 1)
         values = {**self.defaults, **options, "root": root, "scratch": scratch, "address": address}
         values |= {"host": host, "port": port, "max_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1]}
+        values["user"] = "user: root" if _may_set_groups() else "# user: whoever starts it"
         template = (_CONFIGURATIONS / f"{self.name}.conf").read_text()
         head, body = template.split("\n", 1)  # the first line explains the template
         return head + "\n" + string.Template(body).substitute(values)
@@ -64,7 +78,8 @@ class Peer:
         path = self.path()
         if path is None:
             raise FileNotFoundError(f"{self.name} is not installed; as root: make system")
-        return [str(path), *(word.format(config=config, scratch=scratch) for word in self.arguments)]
+        command = [str(path), *(word.format(config=config, scratch=scratch) for word in self.arguments)]
+        return [*_AS_NOBODY, *command] if self.changes_user and not _may_set_groups() else command
 
     def command(self, root: Path, address: str, options: Mapping[str, Any], scratch: Path) -> list[str]:
         """Write the configuration into ``scratch`` and return the command line."""
@@ -90,5 +105,6 @@ PEERS = {
             ("-D", "-f", "{config}"),
             {"backend": "sendfile", "backlog": 128, "max_connections": 15000},
         ),
+        Peer("h2o", "h2o", "-v", ("-c", "{config}"), {"max_connections": 15000}, changes_user=True),
     )
 }

@@ -27,6 +27,7 @@ def test_every_capability_is_there_or_says_how_to_get_it(release):
         "liburing",
         "nginx",
         "lighttpd",
+        "h2o",
         "wrk",
         "httperf",
         "ab",

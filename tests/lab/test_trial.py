@@ -89,7 +89,7 @@ def test_other_workloads_and_the_floor(design):
 def test_peers_run_in_the_same_trials(name, mode):
     if PEERS[name].path() is None:
         pytest.skip(f"{name} is not installed; as root: make system")
-    row = run_trial(example(mode, name, backlog=128))
+    row = run_trial(example(mode, name, **{k: 128 for k in PEERS[name].defaults if k == "backlog"}))
     assert counts(row), row["reason"]
     assert row["replies_per_s"] > 100
     assert row["server_cpu_us_per_reply"] > 1

@@ -1,4 +1,4 @@
-"""The whole file set: every design, nginx and lighttpd send the same bytes under the same length."""
+"""The whole file set: every design and every peer send the same bytes under the same length."""
 
 import contextlib
 import socket
@@ -30,7 +30,7 @@ def fetch_all(client, address, specweb):
 
 
 @contextlib.contextmanager
-def running(peer, root, scratch, eventually):
+def running(peer, root, scratch, eventually, prefix=()):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = probe.getsockname()
@@ -40,7 +40,7 @@ def running(peer, root, scratch, eventually):
             return True
 
     process = subprocess.Popen(
-        peer.command(root, f"{address[0]}:{address[1]}", {}, scratch), stderr=subprocess.DEVNULL
+        [*prefix, *peer.command(root, f"{address[0]}:{address[1]}", {}, scratch)], stderr=subprocess.DEVNULL
     )
     try:
         eventually(answers)
@@ -64,6 +64,16 @@ def test_peers_send_the_same(name, specweb, client, tmp_path, eventually):
     wanted = {file.path: (file.bytes, file.crc32, True) for file in specweb.files}
     with running(peer, specweb.root, tmp_path, eventually) as address:
         assert fetch_all(client, address, specweb) == wanted
+
+
+def test_h2o_serves_as_root_of_a_user_namespace(specweb, client, tmp_path, eventually, monkeypatch):
+    """In the lab it is root, and may not take on another's identity as it wants to."""
+    prefix = ("unshare", "--user", "--map-root-user")
+    if PEERS["h2o"].path() is None or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip("h2o is not installed, or no user namespace can be made; as root: make system")
+    monkeypatch.setattr("retrospective.lab.peers._may_set_groups", lambda: False)
+    with running(PEERS["h2o"], specweb.root, tmp_path, eventually, prefix) as address, client(address) as c:
+        assert len(c.ask(specweb.files[0].path).body) == specweb.files[0].bytes
 
 
 def test_what_a_request_is_answered_with_is_what_nginx_answers(
