@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum progress { DONE, BLOCKED, BROKEN };
+enum sending { AT_ONCE, BY_DESIGN }; /* readiness or completion style */
 
 static void start_timeout(struct service *service, struct connection *connection, enum timeout_class class)
 {
@@ -38,6 +39,7 @@ static void end_reply(struct connection *connection)
     free(connection->head);
     connection->file = NULL;
     connection->head = NULL;
+    connection->head_bytes = connection->head_sent = 0;
     connection->replying = false;
 }
 
@@ -60,49 +62,67 @@ static enum connection_wish vanished(void)
 
 /* Sending */
 
-/* Send what is left of the head and the file, a small file in one call with its head, so in one packet. */
-static enum progress send_reply(struct connection *connection, const char *head, size_t head_bytes)
+bool connection_output(const struct connection *connection, struct connection_output *output)
 {
-    struct file *file = connection->file;
-    for (;;) {
-        size_t head_left = head_bytes - connection->head_sent;
-        size_t file_left = file == NULL ? 0 : file->size - (size_t)connection->file_sent;
-        if (head_left + file_left == 0)
-            return DONE;
+    const struct file *file = connection->file;
+    size_t head_left = connection->head_bytes - connection->head_sent;
+    size_t file_left = file == NULL ? 0 : file->size - (size_t)connection->file_sent;
+    *output = (struct connection_output){.file = -1};
+    if (head_left > 0)
+        output->parts[output->count++] = (struct iovec){connection->head + connection->head_sent, head_left};
+    if (file_left > 0 && file->bytes != NULL) {
+        output->parts[output->count++] = (struct iovec){file->bytes + connection->file_sent, file_left};
+    } else if (file_left > 0) {
+        output->more_follows = true;
+        output->file = file->descriptor;
+        output->offset = connection->file_sent;
+        output->file_bytes = file_left;
+    }
+    return head_left + file_left > 0;
+}
 
+static void advance(struct connection *connection, size_t sent)
+{
+    size_t head_left = connection->head_bytes - connection->head_sent;
+    size_t of_head = sent < head_left ? sent : head_left;
+    connection->head_sent += of_head;
+    connection->file_sent += (off_t)(sent - of_head);
+    count_by(bytes_sent, sent);
+}
+
+/* Send what is left of the head and the file, a small file in one call with its head, so in one packet. */
+static enum progress send_reply(struct connection *connection)
+{
+    struct connection_output output;
+    while (connection_output(connection, &output)) {
         ssize_t sent;
-        if (head_left == 0 && file->bytes == NULL) {
-            sent = tp_sendfile(connection->socket, file->descriptor, &connection->file_sent, file_left);
+        if (output.count > 0) {
+            sent = tp_sendv(connection->socket, output.parts, output.count, output.more_follows);
+        } else {
+            sent = tp_sendfile(connection->socket, output.file, &output.offset, output.file_bytes);
             if (sent == 0)
                 return BROKEN; /* the file was cut short: its Content-Length cannot be kept */
-        } else {
-            struct iovec parts[2] = {{(char *)head + connection->head_sent, head_left}};
-            if (file != NULL && file->bytes != NULL)
-                parts[1] = (struct iovec){file->bytes + connection->file_sent, file_left};
-            sent = tp_sendv(connection->socket, parts, 2, file_left > parts[1].iov_len);
-            if (sent > 0) {
-                size_t of_head = (size_t)sent < head_left ? (size_t)sent : head_left;
-                connection->head_sent += of_head;
-                connection->file_sent += sent - (ssize_t)of_head;
-            }
         }
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
             return errno == EAGAIN ? BLOCKED : BROKEN;
-        count_by(bytes_sent, sent);
+        advance(connection, (size_t)sent);
     }
+    return DONE;
 }
 
-/* Send a new reply, and remember its head if it does not go out at once. */
-static enum progress start_reply(struct connection *connection, const char *head, size_t head_bytes)
+/* Send a new reply. Its head is the caller's, and is copied if it does not go out at once. */
+static enum progress start_reply(struct connection *connection, char *head, size_t head_bytes, enum sending sending)
 {
+    connection->head = head;
+    connection->head_bytes = head_bytes;
     connection->head_sent = 0;
     connection->file_sent = 0;
-    enum progress progress = send_reply(connection, head, head_bytes);
+    enum progress progress = sending == AT_ONCE ? send_reply(connection) : BLOCKED;
+    connection->head = NULL;
     if (progress == BLOCKED) {
         connection->replying = true;
-        connection->head_bytes = head_bytes;
         connection->head = malloc(head_bytes);
         if (connection->head == NULL)
             return BROKEN;
@@ -192,7 +212,7 @@ static int resolve(struct service *service, const struct http_request *request, 
 
 /* Answer one request; parsed is what http_parse() returned for it. */
 static enum progress answer(struct service *service, struct connection *connection, int parsed,
-                            const struct http_request *request)
+                            const struct http_request *request, enum sending sending)
 {
     struct file *file = NULL;
     int status = request->status;
@@ -220,7 +240,7 @@ static enum progress answer(struct service *service, struct connection *connecti
         file = NULL;
     }
     connection->file = file;
-    return start_reply(connection, head, head_bytes);
+    return start_reply(connection, head, head_bytes, sending);
 }
 
 /* Visiting */
@@ -245,7 +265,7 @@ static bool hold(struct connection *connection, const char *bytes, size_t length
  * reply on its way; so only the sending side is closed first (RFC 9112, section 9.6). */
 static enum connection_wish last_reply_sent(struct service *service, struct connection *connection)
 {
-    if (!connection->linger_after)
+    if (connection->input_ended || !connection->linger_after)
         return CONNECTION_ENDED;
     hold(connection, NULL, 0);
     tp_shutdown_write(connection->socket);
@@ -261,10 +281,16 @@ static enum connection_wish linger(const struct connection *connection)
                                                                                    : CONNECTION_ENDED;
 }
 
-/* Answer the requests in the first length bytes of service->input, one after another. */
-static enum connection_wish use_input(struct service *service, struct connection *connection, size_t length)
+static enum connection_wish client_ended(const struct connection *connection)
 {
-    const char *at = service->input, *end = at + length;
+    return connection->held_bytes > 0 || connection->body_bytes > 0 ? vanished() : CONNECTION_ENDED;
+}
+
+/* Answer the requests in these bytes, one after another. */
+static enum connection_wish use_input(struct service *service, struct connection *connection, const char *at,
+                                      size_t length, enum sending sending)
+{
+    const char *end = at + length;
     bool answered = false;
     while (at < end) {
         if (connection->body_bytes > 0) {
@@ -279,7 +305,7 @@ static enum connection_wish use_input(struct service *service, struct connection
             break;
         at = parsed > 0 ? at + parsed : end;
         answered = true;
-        enum progress progress = answer(service, connection, parsed, &request);
+        enum progress progress = answer(service, connection, parsed, &request, sending);
         connection->linger_after |= at < end;
         if (progress == BROKEN || (progress == BLOCKED && !hold(connection, at, (size_t)(end - at))))
             return vanished();
@@ -292,6 +318,8 @@ static enum connection_wish use_input(struct service *service, struct connection
     }
     if (!hold(connection, at, (size_t)(end - at)))
         return vanished();
+    if (connection->input_ended)
+        return client_ended(connection);
     if (at == end && connection->body_bytes == 0)
         start_timeout(service, connection, TIMEOUT_IDLE);
     else if (answered || connection->timeout.class != TIMEOUT_HEADER)
@@ -299,10 +327,31 @@ static enum connection_wish use_input(struct service *service, struct connection
     return CONNECTION_READS;
 }
 
+/* The same for what is held. */
+static enum connection_wish use_held(struct service *service, struct connection *connection, enum sending sending)
+{
+    char *held = connection->held;
+    size_t length = connection->held_bytes;
+    connection->held = NULL;
+    connection->held_bytes = 0;
+    enum connection_wish wish = use_input(service, connection, held, length, sending);
+    free(held);
+    return wish;
+}
+
+/* The requests that came behind a reply; only when they are answered is more read. */
+static enum connection_wish reply_sent(struct service *service, struct connection *connection, enum sending sending)
+{
+    count(replies);
+    end_reply(connection);
+    connection->linger_after |= connection->held_bytes > 0;
+    return connection->close_after ? last_reply_sent(service, connection) : use_held(service, connection, sending);
+}
+
 static enum connection_wish go_on_replying(struct service *service, struct connection *connection)
 {
     uint64_t sent_before = counter_value(bytes_sent);
-    switch (send_reply(connection, connection->head, connection->head_bytes)) {
+    switch (send_reply(connection)) {
     case BROKEN:
         return vanished();
     case BLOCKED:
@@ -312,15 +361,7 @@ static enum connection_wish go_on_replying(struct service *service, struct conne
     case DONE:
         break;
     }
-    count(replies);
-    end_reply(connection);
-    if (connection->close_after)
-        return last_reply_sent(service, connection);
-    /* The requests that came behind it; only when they are answered is more read. */
-    size_t length = connection->held_bytes;
-    if (length > 0)
-        memcpy(service->input, connection->held, length);
-    return use_input(service, connection, length);
+    return reply_sent(service, connection, AT_ONCE);
 }
 
 enum connection_wish connection_serve(struct service *service, struct connection *connection)
@@ -335,11 +376,60 @@ enum connection_wish connection_serve(struct service *service, struct connection
     if (received < 0 && (errno == EAGAIN || errno == EINTR))
         return CONNECTION_READS;
     if (received <= 0)
-        return held > 0 || connection->body_bytes > 0 ? vanished() : CONNECTION_ENDED;
+        return client_ended(connection);
     count_by(bytes_received, received);
     if (held > 0)
         memcpy(service->input, connection->held, held);
-    return use_input(service, connection, held + (size_t)received);
+    return use_input(service, connection, service->input, held + (size_t)received, AT_ONCE);
+}
+
+/* Completion style */
+
+static bool append(struct connection *connection, const char *bytes, size_t length)
+{
+    if (length == 0)
+        return true;
+    char *held = realloc(connection->held, connection->held_bytes + length);
+    if (held == NULL)
+        return false;
+    memcpy(held + connection->held_bytes, bytes, length);
+    connection->held = held;
+    connection->held_bytes += length;
+    return true;
+}
+
+enum connection_wish connection_receive(struct service *service, struct connection *connection, const char *bytes,
+                                        size_t length)
+{
+    if (connection->lingering)
+        return length > 0 ? CONNECTION_READS : CONNECTION_ENDED;
+    count_by(bytes_received, length);
+    if (connection->replying) { /* who ended the sending side alone still gets the reply */
+        connection->input_ended |= length == 0;
+        return append(connection, bytes, length) ? CONNECTION_WRITES : vanished();
+    }
+    if (length == 0)
+        return client_ended(connection);
+    if (connection->held_bytes == 0)
+        return use_input(service, connection, bytes, length, BY_DESIGN);
+    return append(connection, bytes, length) ? use_held(service, connection, BY_DESIGN) : vanished();
+}
+
+enum connection_wish connection_sent(struct service *service, struct connection *connection, ssize_t sent)
+{
+    struct connection_output output;
+    if (sent <= 0)
+        return vanished();
+    advance(connection, (size_t)sent);
+    if (!connection_output(connection, &output))
+        return reply_sent(service, connection, BY_DESIGN);
+    start_timeout(service, connection, TIMEOUT_SEND);
+    return CONNECTION_WRITES;
+}
+
+void connection_leave(struct service *service, struct connection *connection)
+{
+    start_timeout(service, connection, TIMEOUT_LINGER);
 }
 
 /* Time-outs */

@@ -1,5 +1,5 @@
 /* test_connection.c: one connection over loopback TCP, fed in every split, left by its client at every byte, and blocked
- * at many places of its replies. */
+ * at many places of its replies; in each style of connection.h. */
 #include "check.h"
 #include "counters.h"
 #include "fixture.h"
@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,10 @@
 
 static struct service service;
 static struct options options;
+
+/* Who calls the transport: connection_serve(), or the test between connection_receive() and connection_sent(). EAGER
+ * receives on while a reply is under way, as an armed receive of io_uring does. */
+static enum style { READINESS, COMPLETION, EAGER, STYLES } style;
 
 /* A client at the far end of a connection that the test serves itself. */
 struct talk {
@@ -48,9 +53,61 @@ static bool server_ready(const struct talk *talk, int wait_ms)
     return poll(&one, 1, wait_ms) == 1;
 }
 
+/* Returns false if nothing had arrived. */
+static bool hand_over_input(struct talk *talk)
+{
+    char *bytes = malloc(1000); /* freed at once: nobody may go on using it */
+    NEED(bytes != NULL);
+    ssize_t got = tp_recv(talk->connection->socket, bytes, 1000);
+    bool arrived = got >= 0 || errno != EAGAIN;
+    if (arrived)
+        talk->wish = connection_receive(&service, talk->connection, bytes, got > 0 ? (size_t)got : 0);
+    free(bytes);
+    return arrived;
+}
+
+static ssize_t send_some(int socket, struct connection_output *output)
+{
+    if (output->count > 0)
+        return tp_sendv(socket, output->parts, output->count, output->more_follows);
+    return tp_sendfile(socket, output->file, &output->offset, output->file_bytes);
+}
+
+/* Send until nothing is left; false if the socket takes no more. */
+static bool send_output(struct talk *talk)
+{
+    struct connection_output output;
+    while (talk->wish == CONNECTION_WRITES) {
+        CHECK(connection_output(talk->connection, &output), "nothing to write");
+        ssize_t sent = send_some(talk->connection->socket, &output);
+        if (sent < 0 && errno == EAGAIN)
+            return false;
+        talk->wish = connection_sent(&service, talk->connection, sent);
+    }
+    return true;
+}
+
+static void serve_completions(struct talk *talk)
+{
+    if (talk->wish == CONNECTION_READS)
+        hand_over_input(talk);
+    while (talk->wish == CONNECTION_WRITES) {
+        if (style == EAGER)
+            while (talk->wish != CONNECTION_ENDED && !talk->connection->input_ended && hand_over_input(talk)) {
+            }
+        if (!send_output(talk))
+            break;
+    }
+    CHECK(talk->wish == CONNECTION_WRITES || talk->wish == CONNECTION_ENDED ||
+              !connection_output(talk->connection, &(struct connection_output){0}), "reads while a reply is left");
+}
+
 static void serve(struct talk *talk)
 {
-    talk->wish = connection_serve(&service, talk->connection);
+    if (style == READINESS)
+        talk->wish = connection_serve(&service, talk->connection);
+    else
+        serve_completions(talk);
     if (talk->wish == CONNECTION_ENDED) {
         connection_close(talk->connection);
         talk->ended = true;
@@ -370,7 +427,7 @@ static void check_lingering(void)
 static void check_timeouts(void)
 {
     struct talk idle, slow, silent;
-    const uint64_t start = service.clock.now_ms;
+    const uint64_t start = service.clock.now_ms, timeouts = counter_value(timeouts);
     const char *request = "GET /small.txt HTTP/1.1\r\n" H "\r\n";
     begin(&idle);
     begin(&slow);
@@ -404,7 +461,7 @@ static void check_timeouts(void)
     service.clock.now_ms += options.idle_timeout_ms;
     CHECK(connection_timed_out(&service) == idle.connection, "idle for too long");
     connection_close(idle.connection);
-    CHECK(counter_value(timeouts) == 3, "%llu", (unsigned long long)counter_value(timeouts));
+    CHECK(counter_value(timeouts) == timeouts + 3, "%llu", (unsigned long long)counter_value(timeouts));
     struct talk *all[] = {&idle, &slow, &silent};
     for (int i = 0; i < 3; i++) {
         close(all[i]->client);
@@ -435,19 +492,54 @@ static void check_draining(void)
     service.draining = false;
 }
 
+/* Completion style: who ended only its sending side still gets all replies; and one left for long is named again. */
+static void check_half_close(void)
+{
+    struct talk talk;
+    static char requests[4000];
+    *requests = '\0';
+    for (int i = 0; i < 4; i++)
+        strcat(requests, "GET /sendfile.bin HTTP/1.1\r\n" H "\r\n");
+    begin(&talk);
+    shrink_buffers(&talk);
+    say(&talk, requests, strlen(requests));
+    NEED(shutdown(talk.client, SHUT_WR) == 0);
+    uint64_t vanished = counter_value(vanished);
+    settle_until_closed(&talk, 50000);
+    CHECK(talk.ended && talk.closed && occurrences(&talk, "HTTP/1.1 200 OK") == 4, "%d replies after a half-close",
+          occurrences(&talk, "HTTP/1.1 200 OK"));
+    CHECK(counter_value(vanished) == vanished, "it did not vanish");
+    close(talk.client);
+
+    begin(&talk);
+    const uint64_t start = service.clock.now_ms;
+    connection_leave(&service, talk.connection);
+    CHECK(connection_timed_out(&service) == NULL, "left, and not late yet");
+    service.clock.now_ms += LINGER_MS;
+    CHECK(connection_timed_out(&service) == talk.connection, "late at last");
+    service.clock.now_ms = start;
+    connection_close(talk.connection);
+    close(talk.client);
+}
+
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* as process_start() does; sendfile(2) knows no MSG_NOSIGNAL */
     options = (struct options){.root = fixture_root(), .header_timeout_ms = 1000, .idle_timeout_ms = 5000,
                                .max_connections = 200, .file_cache_bytes = 1 << 20, .max_open_files = 20};
     NEED(service_start(&service, &options) == 0);
-    check_splits();
-    check_vanishing();
-    check_blocked();
-    check_vanishing_midway();
-    check_truncated();
-    check_lingering();
-    check_timeouts();
-    check_draining();
+    for (style = READINESS; style < STYLES; style++) {
+        check_splits();
+        check_vanishing();
+        check_blocked();
+        check_vanishing_midway();
+        check_truncated();
+        check_lingering();
+        check_timeouts();
+        check_draining();
+        if (style != READINESS)
+            check_half_close();
+    }
     service_stop(&service);
     CHECK(counter_value(connections_open) == 0, "all closed");
     return checks_failed != 0;
