@@ -2,7 +2,8 @@
  *
  * A loop of getevents → accept phase → work phase. The accept phase takes at most --accept-limit connections off the
  * accept queue in a row. The work phase serves the connections that getevents reported, never those just accepted.
- * Its neighbour select.c differs in how the interest is kept: here the kernel keeps it, and is told of every change.
+ * Its neighbours select.c and poll.c differ in how the interest is kept: here the kernel keeps it, and is told of
+ * every change.
  */
 #include "counters.h"
 #include "phases.h"

@@ -2,7 +2,8 @@
  *
  * A loop of getevents → accept phase → work phase. The accept phase takes at most --accept-limit connections off the
  * accept queue in a row. The work phase serves the connections that getevents reported, never those just accepted.
- * Its neighbour epoll.c differs in how the interest is kept: here the loop keeps it, and shows all of it in every call.
+ * Its neighbours differ in how the interest is kept: here the loop keeps it in sets of bits, and shows all of it in
+ * every call; poll.c does so in an array, and in epoll.c the kernel keeps it.
  */
 #include "counters.h"
 #include "phases.h"
