@@ -1,19 +1,21 @@
-/* fuzz_driver.c: a small coverage-guided driver for LLVMFuzzerTestOneInput, for any C compiler.
+/* fuzz_driver.c: a small coverage-guided driver for LLVMFuzzerTestOneInput, for any C compiler that knows
+ * -fsanitize-coverage=trace-pc.
  *
- *   fuzz_TARGET --iterations N [--seed N] [--expect-planted] SEED_FILE...
+ *   fuzz_TARGET [--iterations N] [--seed N] [--words FILE] [--expect-planted] INPUT_FILE...
  *
- * It mutates inputs of a corpus that begins with the seed files. The code under test is compiled with
+ * It mutates inputs of a corpus that begins with the files, and splices in words that a blind mutation would need ages
+ * to find. Without iterations it only runs the files: so a finding is tried again. The code under test is compiled with
  * -fsanitize-coverage=trace-pc, so every edge calls __sanitizer_cov_trace_pc() here; an input that reaches a new edge,
  * or one much more often, joins the corpus. All is decided by the seed: a run repeats itself. The target runs in a
  * child process, whose current input lies in shared memory: after a crash the parent has it, tries it once more alone,
  * and writes it to a file. --expect-planted turns the verdict round: the run must end by SIGUSR2, which only a bug
  * planted for the test of this driver raises.
  */
+#include "fuzz.h"
+
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -22,8 +24,10 @@
 #define INPUT_MAX 12288  /* bytes: beyond the longest request */
 #define CORPUS_MAX 8192  /* inputs */
 #define EDGES (1u << 13) /* hashed: cleared for every input, so not more than needed */
+#define WORDS_MAX 256
+#define WORD_MAX 64 /* bytes */
+#define HANGS_S 30  /* so long without a sign of life is a finding too */
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void __sanitizer_cov_trace_pc(void);
 
 struct input {
@@ -68,15 +72,36 @@ static size_t below(size_t n)
     return n == 0 ? 0 : (size_t)(random_bits() % n);
 }
 
-/* Words that a blind mutation would need ages to find. */
-static const char *const words[] = {
-    "GET ", "HEAD ", "POST ", " HTTP/1.1", " HTTP/1.0", " HTTP/1.9", " HTTP/2.0", "\r\n", "\r\n\r\n", "\n", "\r", "\t",
-    " ", ":", "/", "..", "../", "/./", "//", "%2e", "%2F", "%00", "%", "?", "#", "http://h/", "Host: h\r\n",
-    "Connection: close\r\n", "Connection: keep-alive\r\n", "Content-Length: ", "Content-Length: 5\r\n",
-    "Content-Length: 99999\r\n",
-    "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n",
-    "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "0", "99999", "1048576", "18446744073709551616", "X: y\r\n",
-};
+static struct word {
+    uint8_t bytes[WORD_MAX];
+    size_t size;
+} words[WORDS_MAX];
+static size_t word_count;
+
+/* A word is what stands between the quotes of a line, \\, \" and \xNN replaced; other lines are comments. False if the
+ * file cannot be read. */
+static bool read_words(const char *path)
+{
+    char line[512];
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return false;
+    while (word_count < WORDS_MAX && fgets(line, sizeof line, file) != NULL) {
+        struct word *word = &words[word_count];
+        const char *at = *line == '#' ? NULL : strchr(line, '"');
+        for (at = at == NULL ? "" : at + 1; *at != '\0' && *at != '"' && word->size < WORD_MAX; word->size++) {
+            unsigned byte = (uint8_t)*at++;
+            if (byte == '\\' && *at == 'x' && sscanf(at, "x%2x", &byte) == 1)
+                at += 3;
+            else if (byte == '\\' && *at != '\0')
+                byte = (uint8_t)*at++;
+            word->bytes[word->size] = (uint8_t)byte;
+        }
+        word_count += word->size > 0;
+    }
+    fclose(file);
+    return true;
+}
 
 static size_t insert(uint8_t *bytes, size_t size, size_t at, const void *what, size_t length)
 {
@@ -107,14 +132,14 @@ static size_t mutate(uint8_t *bytes, size_t size, const struct input *corpus, si
             break;
         case 2:
         case 3: { /* a word in between */
-            const char *word = words[below(sizeof words / sizeof words[0])];
-            size = insert(bytes, size, at, word, strlen(word));
+            const struct word *word = &words[below(word_count)];
+            size = insert(bytes, size, at, word->bytes, word->size);
             break;
         }
         case 4: { /* a word instead */
-            const char *word = words[below(sizeof words / sizeof words[0])];
-            if (at + strlen(word) <= size)
-                memcpy(bytes + at, word, strlen(word));
+            const struct word *word = &words[below(word_count)];
+            if (at + word->size <= size)
+                memcpy(bytes + at, word->bytes, word->size);
             break;
         }
         case 5: /* something less */
@@ -230,6 +255,8 @@ static void fuzz(struct shared *shared, uint64_t iterations, char **seeds, int n
     for (uint64_t i = 1; i <= iterations; i++) {
         const struct input *from = choose(corpus, shared->corpus);
         shared->iteration = i;
+        if (i % 64 == 0)
+            alarm(HANGS_S);
         memcpy(bytes, from->bytes, from->size);
         size_t size = mutate(bytes, from->size, corpus, shared->corpus);
         run(shared, bytes, size);
@@ -253,6 +280,7 @@ static int in_child(struct shared *shared, bool alone, uint64_t iterations, char
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
+        alarm(HANGS_S);
         if (alone) {
             memcpy(bytes, shared->bytes, shared->size);
             LLVMFuzzerTestOneInput(bytes, shared->size);
@@ -284,7 +312,7 @@ static void report_crash(const struct shared *shared, bool again)
 
 int main(int argc, char **argv)
 {
-    uint64_t iterations = 100000;
+    uint64_t iterations = 0;
     bool expect_planted = false;
     int first = 1;
     for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
@@ -294,8 +322,14 @@ int main(int argc, char **argv)
             iterations = strtoull(argv[++first], NULL, 10);
         } else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc) {
             random_state = strtoull(argv[++first], NULL, 10);
+        } else if (strcmp(argv[first], "--words") == 0 && first + 1 < argc) {
+            if (!read_words(argv[++first])) {
+                perror(argv[first]);
+                return 3;
+            }
         } else {
-            fprintf(stderr, "usage: %s [--iterations N] [--seed N] [--expect-planted] SEED_FILE...\n", argv[0]);
+            fprintf(stderr, "usage: %s [--iterations N] [--seed N] [--words FILE] [--expect-planted] INPUT_FILE...\n",
+                    argv[0]);
             return 2;
         }
     }

@@ -1,25 +1,14 @@
-/* fuzz_http.c: whatever the bytes are, the parser stays within them, keeps its contract, and no path leaves the root.
- * For our own driver (fuzz_driver.c), libFuzzer or AFL++. */
+/* fuzz_http.c: whatever the bytes are, the parser stays within them and keeps its contract; no path leaves the root. */
 #include "http.h"
 #include "bounds.h"
+#include "fuzz.h"
 
 #include <signal.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef PLANTED_BUG
 #define PLANTED_BUG 0
 #endif
-
-/* Abort also where a sanitizer is not watching. */
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            abort();                                                                                                   \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_path(const char *target, size_t length)
 {

@@ -1,39 +1,28 @@
-/* raw_fuzz.c: any packet is read without going astray, and no sequence of segments and time-outs brings a connection
+/* fuzz_raw.c: any packet is read without going astray, and no sequence of segments and time-outs brings a connection
  * into a state that could not be.
  *
- * The input is a script of steps of four bytes: what, flags, seq, ack; see step(). */
-#include <string.h>
-
-#include "check.h"
+ * The input is a script of steps of four bytes: what, flags, seq, ack; see step(). In the corpus the flags
+ * are P = ACK, Q = ACK FIN, R = ACK SYN, T = ACK RST, X = ACK PSH, and @ is the number that is expected. */
 #include "fuzz.h"
 #include "raw_segment.h"
 #include "raw_tcp.h"
 
-enum { REQUEST_BYTES = 100, SEGMENT_BYTES = 1460 };
+#include <string.h>
 
-/* flags: P = ACK, Q = ACK FIN, R = ACK SYN, T = ACK RST, X = ACK PSH; numbers: @ = as expected */
-const char *const fuzz_seeds[] = {
-    "dR@@dP@@eQ@@dP@@",
-    "dR@@eP@@b@@@dQ@@a@@@dP@@",
-    "dR@@fP@@b@@@a@@@dP@@dQ@@",
-    "a@@@a@@@dR@@fPA@fP@@fP@@a@@@dR@@dT@@",
-    "dR@@c@@@dR@@dP@@cR@@dT@@",
-    "gRAagPBxgQZ_gaaagbb1gcc2gdd3gee4gff5ggg6ghh7gii8gjj9gkk0gll-gmm+gnn*goo/",
-    NULL,
-};
+enum { REQUEST_BYTES = 100, SEGMENT_BYTES = 1460 };
 
 static const struct raw_profile profile = {.request_bytes = REQUEST_BYTES, .mss = SEGMENT_BYTES};
 
 static void check_segment(const uint8_t *packet, size_t bytes, const struct raw_segment *s)
 {
-    CHECK(s->payload >= packet + 40 && s->payload <= packet + bytes);
-    CHECK(s->payload_bytes <= (size_t)(packet + bytes - s->payload));
+    MUST(s->payload >= packet + 40 && s->payload <= packet + bytes);
+    MUST(s->payload_bytes <= (size_t)(packet + bytes - s->payload));
 }
 
 static void parse(const uint8_t *data, size_t bytes)
 {
     uint8_t *packet = malloc(bytes + 1); /* of exactly the given length, for the sanitizer */
-    CHECK(packet != NULL);
+    MUST(packet != NULL);
     packet = realloc(packet, bytes ? bytes : 1);
     memcpy(packet, data, bytes);
     struct raw_segment s;
@@ -49,11 +38,11 @@ static void parse_damaged(const uint8_t *bytes)
     static const struct raw_path path = {.destination = 0x0a000001, .destination_port = 80, .window = 1000};
     struct raw_template t;
     uint8_t frame[RAW_FRAME_BYTES];
-    CHECK(raw_template_init(&t, &path, bytes[0] & 64 ? 1460 : 0, fuzz_seeds[0], bytes[3] % 16) == 0);
+    MUST(raw_template_init(&t, &path, bytes[0] & 64 ? 1460 : 0, "request of bytes", bytes[3] % 16) == 0);
     size_t length = raw_build(&t, frame, 0x0a000002, 40000, bytes[1] & 31, bytes[2], bytes[3]) - RAW_ETHERNET_BYTES;
     uint8_t *packet = frame + RAW_ETHERNET_BYTES;
     struct raw_segment s;
-    CHECK(raw_parse(packet, length, true, &s));
+    MUST(raw_parse(packet, length, true, &s));
     uint32_t pattern = (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
     for (unsigned i = 0; i <= bytes[2] % 3u; i++) {
         pattern = pattern * 1664525u + 1013904223u;
@@ -64,16 +53,16 @@ static void parse_damaged(const uint8_t *bytes)
 
 static void check_action(const struct raw_tcp *c, const struct raw_action *out)
 {
-    CHECK(c->state <= RAW_FIN_WAIT && out->send <= RAW_SEND_REQUEST);
-    CHECK(out->timer_ms >= RAW_TIMER_KEEP && out->timer_ms <= 64000);
-    CHECK(c->snd_nxt - c->snd_una <= REQUEST_BYTES + 1u);
+    MUST(c->state <= RAW_FIN_WAIT && out->send <= RAW_SEND_REQUEST);
+    MUST(out->timer_ms >= RAW_TIMER_KEEP && out->timer_ms <= 64000);
+    MUST(c->snd_nxt - c->snd_una <= REQUEST_BYTES + 1u);
     if (out->events & (RAW_REFUSED | RAW_RESET | RAW_CLOSED))
-        CHECK(c->state == RAW_FREE && out->timer_ms == RAW_TIMER_OFF);
+        MUST(c->state == RAW_FREE && out->timer_ms == RAW_TIMER_OFF);
     if (out->send == RAW_SEND_REQUEST)
-        CHECK(c->state == RAW_REQUESTED && out->flags == (RAW_PSH | RAW_ACK));
+        MUST(c->state == RAW_REQUESTED && out->flags == (RAW_PSH | RAW_ACK));
     if (out->send != RAW_SEND_NOTHING && !(out->flags & RAW_RST)) {
-        CHECK(out->seq - (c->snd_nxt - REQUEST_BYTES - 2) <= REQUEST_BYTES + 2u);
-        CHECK(out->ack == (out->flags & RAW_ACK ? c->rcv_nxt : 0));
+        MUST(out->seq - (c->snd_nxt - REQUEST_BYTES - 2) <= REQUEST_BYTES + 2u);
+        MUST(out->ack == (out->flags & RAW_ACK ? c->rcv_nxt : 0));
     }
 }
 
@@ -93,7 +82,7 @@ static void step(struct raw_tcp *c, const uint8_t *bytes)
         break;
     case 3: /* c */
         raw_tcp_abort(c, &out);
-        CHECK(c->state == RAW_FREE);
+        MUST(c->state == RAW_FREE);
         check_action(c, &out);
         raw_tcp_start(c, (uint32_t)bytes[1] << 24 | bytes[2], &out);
         break;
@@ -113,13 +102,13 @@ static void step(struct raw_tcp *c, const uint8_t *bytes)
                                                    : 0,
         };
         raw_tcp_input(c, &profile, &in, &out);
-        CHECK(out.data_bytes <= in.payload_bytes);
+        MUST(out.data_bytes <= in.payload_bytes);
         if (out.data_bytes) {
-            CHECK(out.data >= text && out.data + out.data_bytes <= text + in.payload_bytes);
-            CHECK(in.seq + (uint32_t)(out.data - text) == before.rcv_nxt); /* in order, nothing twice */
+            MUST(out.data >= text && out.data + out.data_bytes <= text + in.payload_bytes);
+            MUST(in.seq + (uint32_t)(out.data - text) == before.rcv_nxt); /* in order, nothing twice */
         }
         if (before.state != RAW_SYN_SENT)
-            CHECK(c->rcv_nxt == before.rcv_nxt + out.data_bytes + !!(out.events & RAW_PEER_CLOSED));
+            MUST(c->rcv_nxt == before.rcv_nxt + out.data_bytes + !!(out.events & RAW_PEER_CLOSED));
     }
     }
     check_action(c, &out);
