@@ -16,6 +16,7 @@
 #define LINGER_MS 2000                 /* a refused client has this long to read why */
 #define DRAIN_MS 1000                  /* after SIGTERM replies may take this long */
 #define GETEVENTS_MS 500               /* longest sleep: bounds the reaction to a signal that just missed the call */
+#define WORK_BATCH 16                  /* connections taken off a queue of work at a time */
 
 /* Listening */
 #define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */

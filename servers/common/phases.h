@@ -7,7 +7,7 @@
  * reports something, it is counted as ready, with its exact cost. If it reports nothing, the loop goes round to a call
  * with the ordinary time-out, and the next PROBE_REST calls are ordinary ones too. Under overload, where the price
  * decides, every call is thus of the measured kind and none is added; a lightly loaded loop makes at most one call in
- * PROBE_REST + 1 that it would not have made. All calls count as getevents.
+ * PROBE_REST + 1 that it would not have made. All calls count as getevents; one with time-out 0 is a probe by itself.
  */
 #ifndef NAI_PHASES_H
 #define NAI_PHASES_H
@@ -42,7 +42,7 @@ static inline uint64_t phase_ends(struct phases *phases, enum counter_index time
 /* The time-out for the coming getevents call: the wanted one, or 0 for a probe. */
 static inline int getevents_begins(struct phases *phases, int wanted_ms)
 {
-    phases->probing = counters_timed() && phases->rest == 0;
+    phases->probing = counters_timed() && (phases->rest == 0 || wanted_ms == 0);
     if (phases->rest > 0)
         phases->rest--;
     return phases->probing ? 0 : wanted_ms;

@@ -1,14 +1,17 @@
 /* test_designs.c: a design from outside: test_designs NAME PROGRAM. What the kernel does with it is made certain by
  * stopping it (SIGSTOP) while connections and requests queue up; nothing here depends on how quick the machine is. */
+#include "bounds.h"
 #include "check.h"
 #include "fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -229,6 +232,32 @@ static void check_accept_limit(const char *limit, uint64_t phases)
     stop(&server);
 }
 
+/* More input than one visit reads: the connection queues up again while the queue is drained, within one work phase. */
+static void check_growing_work(void)
+{
+    enum { REQUESTS = 8, REQUEST_BYTES = 4000 };
+    char request[REQUEST_BYTES + 1];
+    snprintf(request, sizeof request, "GET /1k.bin HTTP/1.1\r\nHost: a\r\nX: %0*d\r\n\r\n", REQUEST_BYTES - 38, 0);
+    NEED(strlen(request) == REQUEST_BYTES && REQUESTS * REQUEST_BYTES > INPUT_BYTES);
+    struct server server = START(0);
+    CHECK(reaches("getevents", 1), "%s is up", design);
+    kill(server.pid, SIGSTOP);
+    waitpid(server.pid, NULL, WUNTRACED);
+    int client = dial(&server), unread = 1;
+    for (int i = 0; i < REQUESTS; i++)
+        say(client, request);
+    for (int ms = 0; ms < WAIT_MS && unread > 0; ms++) { /* until all has arrived */
+        NEED(ioctl(client, SIOCOUTQ, &unread) == 0);
+        usleep(1000);
+    }
+    kill(server.pid, SIGCONT);
+    CHECK(replies(client, REQUESTS), "%s: all answered", design);
+    CHECK(reaches("work_phases", 1) && counter("work_phases") == 1, "%s: in one phase", design);
+    CHECK(counter("work_items") >= 2, "%s: %llu visits", design, (unsigned long long)counter("work_items"));
+    close(client);
+    stop(&server);
+}
+
 /* Descriptors beyond 1,024, where FD_SET ends. */
 static void check_many(void)
 {
@@ -393,6 +422,8 @@ int main(int argc, char **argv)
     check_accept_limit("inf", 1);
     check_accept_limit("10", 2);
     check_accept_limit("1", 20);
+    if (strcmp(design, "drain") == 0)
+        check_growing_work();
     check_many();
     check_exhaustion(0, "20", 0);
     check_exhaustion(40, "1000", 0);
