@@ -21,6 +21,11 @@
 /* Listening */
 #define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */
 
+/* Threads */
+#define FIBER_STACK_BYTES 131072       /* of a user-level thread; only the pages it touches exist. Multiples of any page */
+#define FIBER_GUARD_BYTES 65536        /* below it; wider than a page, so that no large frame steps over it */
+#define SIGNAL_STACK_BYTES 65536       /* where a fault is handled whose own stack is full */
+
 /* Files */
 #define FILES_MAX 2048                 /* files kept, in memory or open */
 #define FILE_IN_MEMORY_BYTES 32768     /* up to this size a file is kept in memory, above it goes out by sendfile */
