@@ -186,20 +186,32 @@ static size_t compose(char *head, const struct service *service, const struct co
     return (size_t)(to - head);
 }
 
-/* The status for a well-formed request, and its file for 200 and 304. */
-static int resolve(struct service *service, const struct http_request *request, struct file **file)
+/* The handler of a slow path waits for something else than the CPU; its time counts as the reply's. */
+static void nap(struct service *service, struct connection *connection)
 {
-    char decoded[HTTP_MAX_TARGET];
-    const char *path = decoded;
-    int bytes = http_path(request->target, request->target_bytes, decoded);
+    start_timeout(service, connection, TIMEOUT_SEND);
+    if (service->nap != NULL)
+        service->nap(service, connection, service->options->slow_us);
+    else
+        work_sleep(service->options->slow_us);
+}
+
+/* The status for a well-formed request, and its file for 200 and 304. */
+static int resolve(struct service *service, struct connection *connection, const struct http_request *request,
+                   struct file **file)
+{
+    const char *path = service->path;
+    int bytes = http_path(request->target, request->target_bytes, service->path);
     if (bytes < 0)
         return -bytes;
     work_burn(&service->work, service->options->work_us);
     if (bytes > 5 && memcmp(path, "slow/", 5) == 0) {
-        if (service->options->slow_sleeps)
-            work_sleep(service->options->slow_us);
-        else
+        if (service->options->slow_sleeps) {
+            nap(service, connection);
+            http_path(request->target, request->target_bytes, service->path); /* others may have used it meanwhile */
+        } else {
             work_burn(&service->work, service->options->slow_us);
+        }
         path += 5;
         bytes -= 5;
     }
@@ -218,7 +230,7 @@ static enum progress answer(struct service *service, struct connection *connecti
     int status = request->status;
     if (parsed > 0) {
         count(requests);
-        status = resolve(service, request, &file);
+        status = resolve(service, connection, request, &file);
     }
     if (status >= 500)
         count(replies_5xx);
@@ -430,6 +442,11 @@ enum connection_wish connection_sent(struct service *service, struct connection 
 void connection_leave(struct service *service, struct connection *connection)
 {
     start_timeout(service, connection, TIMEOUT_LINGER);
+}
+
+bool connection_is_left(const struct connection *connection)
+{
+    return connection->timeout.class == TIMEOUT_LINGER && !connection->lingering;
 }
 
 /* Time-outs */

@@ -76,6 +76,7 @@ enum connection_wish connection_sent(struct service *service, struct connection 
 
 /* Nothing is wanted of it any more, but the design cannot close it yet. Named as timed out if that lasts. */
 void connection_leave(struct service *service, struct connection *connection);
+bool connection_is_left(const struct connection *connection);
 
 void connection_close(struct connection *connection);
 

@@ -116,6 +116,12 @@ static void complain(const struct row *row, const char *design, const char *text
     fputs(row->kind == ADDRESS ? " (an IPv4 address and a port, e.g. 127.0.0.1:8080)\n" : "\n", errors);
 }
 
+/* The original Knot accepts one connection a turn; with more all but the first wait, which nobody should get unasked. */
+static const char *preset(const struct row *row, enum options_extra extra)
+{
+    return extra == OPTIONS_THREADS && row->offset == AT(accept_limit) ? "1" : row->preset;
+}
+
 static bool optional(const struct row *row, enum options_extra extra)
 {
     return row->preset == NULL || *row->preset != '\0' || (extra == OPTIONS_FLOOR && row->offset == AT(root));
@@ -133,7 +139,7 @@ static void help(const char *design, enum options_extra extra, FILE *out)
         snprintf(left, sizeof left, "--%s %s", row->name, row->operand == NULL ? "" : row->operand);
         fprintf(out, "  %-26s %s", left, row->help);
         if (row->preset != NULL && *row->preset != '\0')
-            fprintf(out, " (default %s)", row->preset);
+            fprintf(out, " (default %s)", preset(row, extra));
         fputs(optional(row, extra) ? "\n" : " (required)\n", out);
     }
     fprintf(out, "  %-26s %s\n\n", "--help", "this text");
@@ -160,7 +166,7 @@ int options_parse(struct options *options, const char *design, enum options_extr
     options->cpu = NO_LIMIT;
     for (size_t i = 0; i < ROWS; i++)
         if (rows[i].preset != NULL && *rows[i].preset != '\0')
-            store(&rows[i], options, rows[i].preset);
+            store(&rows[i], options, preset(&rows[i], extra));
 
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];

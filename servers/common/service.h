@@ -21,7 +21,12 @@ struct service {
     int max_descriptor;             /* the table's last */
     bool draining;                  /* after SIGTERM: each reply is its connection's last */
     uint64_t drained_ms;
-    char input[INPUT_BYTES]; /* of the connection being served */
+    char input[INPUT_BYTES];    /* of the connection being served */
+    char path[HTTP_MAX_TARGET]; /* of its request, decoded; not on the stack, which a design may have thousands of */
+    /* For designs with threads, or NULL: how a handler sleeps while others are served. input must hold afterwards what it
+     * held before, and path need not. */
+    void (*nap)(struct service *service, const struct connection *connection, uint64_t us);
+    void *design; /* for nap */
 };
 
 /* Returns 0, or -1 with errno. */

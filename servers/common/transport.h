@@ -43,6 +43,7 @@ ssize_t tp_sendv(int socket, const struct iovec *parts, int count, bool more_fol
 ssize_t tp_sendfile(int socket, int file, off_t *offset, size_t bytes);
 
 int tp_shutdown_write(int socket); /* FIN after what is queued */
+int tp_shutdown(int socket);       /* and nothing more is received: who waits for the socket wakes */
 int tp_close(int socket);
 int tp_abort(int socket); /* RST: SO_LINGER 0, then close */
 

@@ -149,6 +149,12 @@ int tp_shutdown_write(int socket)
     return shutdown(socket, SHUT_WR);
 }
 
+int tp_shutdown(int socket)
+{
+    count(system_calls);
+    return shutdown(socket, SHUT_RDWR);
+}
+
 int tp_close(int socket)
 {
     count(system_calls);

@@ -22,6 +22,7 @@
 #define WAIT_MS 10000 /* for what must happen */
 
 static const char *design, *program;
+static bool threads; /* each serves one connection at a time, until it is closed */
 static char counters_path[300];
 
 struct server {
@@ -218,8 +219,11 @@ static void check_accept_limit(const char *limit, uint64_t phases)
         say(client[i], REQUEST);
     }
     kill(server.pid, SIGCONT);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
         CHECK(replies(client[i], 1), "%s: reply %d", design, i);
+        if (threads)
+            close(client[i]); /* or the next one that its thread accepted would wait for ever */
+    }
     CHECK(reaches("work_items", 20) && counter("accepts") == 20, "%s: all served", design);
     CHECK(counter("accept_phases") - counter("accept_phases_empty") == phases, "%s, limit %s: %llu accept phases", design,
           limit, (unsigned long long)counter("accept_phases"));
@@ -227,7 +231,7 @@ static void check_accept_limit(const char *limit, uint64_t phases)
      * accepted it, there would be one phase less. */
     CHECK(counter("work_phases") == phases, "%s, limit %s: %llu work phases", design, limit,
           (unsigned long long)counter("work_phases"));
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20 && !threads; i++)
         close(client[i]);
     stop(&server);
 }
@@ -258,12 +262,108 @@ static void check_growing_work(void)
     stop(&server);
 }
 
+/* A thread fully processes one of its connections before it turns to the next. */
+static void check_turns(void)
+{
+    struct server server = START(0, "--accept-limit=2");
+    int client[4];
+    CHECK(reaches("getevents", 1), "%s is up", design);
+    kill(server.pid, SIGSTOP);
+    waitpid(server.pid, NULL, WUNTRACED);
+    for (int i = 0; i < 4; i++) {
+        client[i] = dial(&server);
+        say(client[i], REQUEST);
+    }
+    kill(server.pid, SIGCONT);
+    for (int i = 0; i < 4; i += 2)
+        CHECK(replies(client[i], 1), "%s: the first of two, %d", design, i);
+    usleep(50000);
+    CHECK(counter("accepts") == 4 && counter("requests") == 2, "%s: the second ones wait", design);
+    for (int i = 0; i < 4; i += 2) {
+        close(client[i]);
+        CHECK(replies(client[i + 1], 1), "%s: the second of two, %d", design, i);
+        close(client[i + 1]);
+    }
+    CHECK(reaches("closes", 4) && counter("accept_phases") - counter("accept_phases_empty") == 2, "%s", design);
+    stop(&server);
+}
+
+/* A connection that waits for its thread is ended when its time is up, all the same. */
+static void check_waiting_timeout(void)
+{
+    struct server server = START(0, "--accept-limit=inf", "--header-timeout-ms=150");
+    int client[3];
+    CHECK(reaches("getevents", 1), "%s is up", design);
+    kill(server.pid, SIGSTOP);
+    waitpid(server.pid, NULL, WUNTRACED);
+    for (int i = 0; i < 3; i++)
+        client[i] = dial(&server);
+    say(client[0], REQUEST);
+    kill(server.pid, SIGCONT);
+    CHECK(replies(client[0], 1), "%s: first", design);
+    CHECK(ended(client[1]) && ended(client[2]), "%s ends those that wait", design);
+    CHECK(counter("timeouts") == 2 && counter("vanished") == 0, "%s counts them", design);
+    close(client[0]);
+    CHECK(reaches("closes", 3) && counter("connections_open") == 0, "%s: closed", design);
+    for (int i = 1; i < 3; i++)
+        close(client[i]);
+    stop(&server);
+}
+
+/* Fewer threads than connections: the others stay in the accept queue, and nobody spins because of them. */
+static void check_few_threads(void)
+{
+    struct server server = START(0, "--threads=2");
+    int client[6];
+    for (int i = 0; i < 6; i++) {
+        client[i] = dial(&server);
+        say(client[i], REQUEST);
+    }
+    CHECK(replies(client[0], 1) && replies(client[1], 1), "%s: two are served", design);
+    uint64_t calls = counter("getevents");
+    usleep(300000);
+    CHECK(counter("getevents") - calls < 100, "%s spins: %llu getevents in 0.3 s", design,
+          (unsigned long long)(counter("getevents") - calls));
+    CHECK(counter("accepts") == 2 && counter("requests") == 2, "%s: four wait", design);
+    for (int i = 0; i < 6; i++) {
+        if (i > 1)
+            CHECK(replies(client[i], 1), "%s: client %d", design, i);
+        close(client[i]);
+    }
+    CHECK(reaches("closes", 6), "%s: all served in the end", design);
+    stop(&server);
+}
+
+/* What threads are for: one whose handler sleeps keeps nobody waiting, and what it read is not lost meanwhile. */
+static void check_naps(void)
+{
+    struct server server = START(0, "--slow-sleeps", "--slow-us=1000000");
+    int slow[3], quick = dial(&server);
+    for (int i = 0; i < 3; i++) {
+        slow[i] = dial(&server);
+        say(slow[i], "GET /slow/1k.bin HTTP/1.1\r\nHost: a\r\n\r\n" REQUEST);
+    }
+    CHECK(reaches("requests", 3), "%s: three sleep", design);
+    say(slow[1], REQUEST); /* must not wake it */
+    for (int i = 0; i < 5; i++) {
+        say(quick, REQUEST);
+        CHECK(replies(quick, 1), "%s: another is served", design);
+    }
+    CHECK(counter("replies") == 5, "%s: before the sleepers, %llu", design, (unsigned long long)counter("replies"));
+    for (int i = 0; i < 3; i++)
+        CHECK(replies(slow[i], i == 1 ? 3 : 2), "%s: sleeper %d", design, i);
+    for (int i = 0; i < 3; i++)
+        close(slow[i]);
+    close(quick);
+    stop(&server);
+}
+
 /* Descriptors beyond 1,024, where FD_SET ends. */
 static void check_many(void)
 {
     enum { MANY = 1200 };
     static int client[MANY];
-    struct server server = START(0, "--backlog", "1000");
+    struct server server = threads ? START(0, "--backlog", "1000", "--threads", "1200") : START(0, "--backlog", "1000");
     for (int i = 0; i < MANY; i++)
         client[i] = dial(&server);
     CHECK(reaches("accepts", MANY), "%s accepts %d", design, MANY);
@@ -411,6 +511,7 @@ int main(int argc, char **argv)
     program = argv[2];
     snprintf(counters_path, sizeof counters_path, "%s/counters", fixture_root());
     const bool floor = strcmp(design, "floor") == 0;
+    threads = strstr(design, "-threads") != NULL;
     struct rlimit limit; /* 1,024 for most users, and check_many() is about what lies beyond */
     NEED(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     limit.rlim_cur = limit.rlim_max;
@@ -424,6 +525,12 @@ int main(int argc, char **argv)
     check_accept_limit("1", 20);
     if (strcmp(design, "drain") == 0)
         check_growing_work();
+    if (threads) {
+        check_turns();
+        check_waiting_timeout();
+        check_few_threads();
+        check_naps();
+    }
     check_many();
     check_exhaustion(0, "20", 0);
     check_exhaustion(40, "1000", 0);
