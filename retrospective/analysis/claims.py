@@ -102,7 +102,7 @@ def _largest_gain(workload: str) -> Callable[[Evidence], list[Test]]:
 def _shape(evidence: Evidence) -> list[Test]:
     found = []
     replies = published.overload(ONE_PACKET).replies
-    for limit in rows.LIMITS:
+    for limit in published.KINDS["userver"].limits[ONE_PACKET]:
         name = f"limit {fmt_limit(limit)}"
         found += _test(
             f"{name}: replies ÷ offered on the ramp", effect(evidence.ramp(ONE_PACKET, limit)), "matches"
@@ -162,7 +162,7 @@ def _select_ratio(evidence: Evidence) -> list[Test]:
 
 def _identity(evidence: Evidence) -> list[Test]:
     found = []
-    for limit in rows.LIMITS:
+    for limit in published.KINDS["userver"].limits[ONE_PACKET]:
         table = evidence.table(ONE_PACKET, "eq1_identity", limit)
         past = [x for x in table.columns if float(x) >= SATURATED]
         if past:

@@ -9,9 +9,13 @@ import pandas as pd
 
 from retrospective import paths
 
-LIMITS = ("1", "10", "inf")
+#: Every accept-limit of 2004, lowest first; a design has those of its kind (published.KINDS).
+LIMITS = ("1", "10", "50", "100", "inf")
 CHARGES = ("receiver", "sender")
-IDENTITY = ("experiment", "design", "label", "workload", "charge", "target_per_s", "round", "machine")
+IDENTITY = (
+    *("experiment", "design", "label", "workload", "charge", "target_per_s", "round", "machine"),
+    *("accept_limit", "clients", "backlog", "timeout_ms", "defer_accept_s", "work_us"),
+)
 WORKLOADS = ("one-packet", "specweb99-like")
 
 
@@ -59,6 +63,12 @@ def overload(frame: pd.DataFrame, workload: str, design: str, charge: str) -> pd
     )
 
 
+def limits_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the accept-limits that some rows were measured at, lowest first."""
+    present = set(rows["accept_limit"].astype(str).str.lower()) if len(rows) else set()
+    return tuple(limit for limit in LIMITS if limit in present)
+
+
 def paired(
     rows: pd.DataFrame, column: str, by: str = "accept_limit", index: tuple[str, ...] = ("round",)
 ) -> pd.DataFrame:
@@ -82,7 +92,7 @@ def ratios(rows: pd.DataFrame, column: str, over: str, under: str) -> pd.DataFra
 
 
 def peak(rows: pd.DataFrame) -> float:
-    """Return the server's own peak that x is a ratio to, replies/s: calibrated at limit 10."""
+    """Return the server's own peak that x is a ratio to, replies/s: calibrated at the peak limit of its kind."""
     placed = rows[rows["x_ratio"].notna() & (rows["x_ratio"].astype(float) > 0)]
     return (
         float((placed["target_per_s"] / placed["x_ratio"].astype(float)).median())

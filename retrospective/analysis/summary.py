@@ -455,7 +455,7 @@ def published_values() -> Values:
                     "drops_last": fmt_integer(float(old.drops[limit].iloc[-1])),
                     "limit": fmt_limit(limit),
                 }
-                for limit in rows.LIMITS
+                for limit in old.kind.limits[workload]
             },
         }
     calls, items = published.SELECTS_PER_S, published.WORK_ITEMS_PER_PHASE

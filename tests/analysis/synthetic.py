@@ -4,36 +4,52 @@ One CPU gives each turn of the loop one getevents call, k accepts and k requests
 server if the receiver pays. What the loop cannot accept is dropped from the queue. Nothing here was measured.
 """
 
+import functools
 import json
 import zlib
 
 import numpy as np
 import pandas as pd
 
-#: design -> µs of one getevents call, µs more for each ready descriptor
-GETEVENTS = {"select": (9.0, 0.5), "epoll": (1.2, 0.25), "nginx": (2.0, 0.3)}
+#: design -> µs of one getevents call (of a turn of the scheduler, for threads), µs more for each ready descriptor
+GETEVENTS = {
+    "select": (9.0, 0.5), "poll": (7.0, 0.5), "epoll": (1.2, 0.25), "uring": (0.8, 0.15), "prefork": (1.2, 0.25),
+    "drain": (0.0, 0.6), "drain-uring": (0.0, 0.2), "user-threads": (12.0, 0.3), "kernel-threads": (16.0, 0.6),
+    "nginx": (2.0, 0.3),
+}  # fmt: skip
+#: µs that each request costs more for each connection accepted in the same phase: what was accepted first grows stale.
+STALE = {"drain": 0.05, "drain-uring": 0.08, "user-threads": 0.05, "kernel-threads": 0.04}
 ACCEPT_US, SOFTIRQ_US, REFUSED_US = 5.0, 6.0, 4.0
 WORK_US = {"one-packet": 22.0, "specweb99-like": 24.0}
 REQUESTS = {"one-packet": 1.0, "specweb99-like": 7.2}
-#: How many connections wait when Inf comes round: bounded by the accept queue.
+#: How many connections wait when Inf comes round, of an accept queue of 128.
 INF = 90.0
 
 
-def steady(workload, design, limit, charge, offered):
+def limits(design, workload):
+    if design in STALE and "drain" in design:
+        return ("1", "50", "inf")
+    if design in STALE:
+        return ("1", "50", "100") if workload == "one-packet" else ("1", "10", "50", "100")
+    return ("1", "10", "inf")
+
+
+def steady(workload, design, limit, charge, offered, extra_us=0.0, backlog=128):
     """Replies/s and what goes with it, at ``offered`` requests/s."""
     fixed, each = GETEVENTS[design]
     per_connection = REQUESTS[workload]
-    work = WORK_US[workload] + (40.0 if workload == "specweb99-like" else 0.0)
+    work = WORK_US[workload] + (40.0 if workload == "specweb99-like" else 0.0) + extra_us
+    stale = STALE.get(design, 0.0)
 
     def cost(k):
-        return (fixed + each * k * per_connection) / k + ACCEPT_US + work * per_connection
+        return (fixed + each * k * per_connection) / k + ACCEPT_US + (work + stale * k) * per_connection
 
     def served(k, connections):
         softirq = (SOFTIRQ_US if charge == "receiver" else 0.0) * connections
         return max(0.2, 1 - softirq * 1e-6) * 1e6 / cost(k)
 
     connections = offered / per_connection
-    most = INF if limit == "inf" else float(limit)
+    most = INF * backlog / 128 if limit == "inf" else float(limit)
     # Below saturation phases are as small as they can be; above, as large as they may.
     k = 1.0 if connections < served(1.0, connections) else most
     rate = min(connections, served(k, connections))
@@ -41,31 +57,37 @@ def steady(workload, design, limit, charge, offered):
     if charge == "receiver":
         rate = max(0.0, min(rate, served(k, connections) - 0.25 * lost * REFUSED_US * 1e-6 * rate))
     lost = connections - rate
+    drains = design.startswith("drain")
     return {
         "accepts": rate,
         "replies": rate * per_connection,
         "lost": lost,
         "k": k,
-        "getevents_us": fixed + each * k * per_connection,
-        "turns": rate / k,
-        "work_us": work,
+        "getevents_us": np.nan if drains else fixed + each * k * per_connection,
+        "turns": 0.0 if drains else rate / k,
+        "work_us": work + stale * k,
         "saturated": lost > 1e-6,
     }
 
 
-def peak(workload, design, charge):
-    best = 0.0
-    for offered in np.linspace(2000, 60_000, 400):
-        best = max(best, steady(workload, design, "10", charge, offered)["replies"])
-    return best
+@functools.cache
+def peak(workload, design, charge, extra_us=0.0):
+    """Highest replies/s at the limit that its kind is calibrated at."""
+    limit = "50" if design in STALE else "10"
+    offers = np.linspace(2000, 60_000, 400)
+    return max(steady(workload, design, limit, charge, offered, extra_us)["replies"] for offered in offers)
 
 
 def _base(**row):
     key = zlib.crc32(repr(sorted(row.items())).encode())
     return {
-        "key": f"{key:08x}", "schema": 1, "machine": "synthetic", "kernel": "6.0", "binary": "0" * 16, "attempt": 1,
+        "key": f"{key:08x}", "schema": 2, "machine": "synthetic", "kernel": "6.0", "binary": "0" * 16, "attempt": 1,
         "started_at": "2024-06-29T12:00:00+00:00", "duration_s": 0.7, "options": "{}", "load": '{"timeout-ms": 2000}',
-        "valid": True, "status": "ok", "reason": "", "log": "", "clients": 0, "backlog": 128, "work_us": 0,
+        "valid": True, "status": "ok", "reason": "", "log": "", "clients": None, "timeout_ms": None,
+        "defer_accept_s": 0,
+        "system_calls_per_reply": np.nan, "server_user_us_per_reply": np.nan, "server_system_us_per_reply": np.nan,
+        "worker_accept_share_max": np.nan, "worker_cpu_share_max": np.nan, "worker_accepts": None, "worker_cpu_s": None,
+        "backlog": 128, "work_us": 0,
         "profile": "paper", "kind": "trial", "accept_limit": "", "x_ratio": np.nan, "target_per_s": np.nan,
         "steal_share": 0.0, "device_read_bytes": 0, "fds_leaked": 0, "refused_per_s": 0.0, "reset_per_s": 0.0,
         "bodies_verified": 1000, "bodies_mismatched": 0, "lag_p99_us": 20.0, "lag_max_us": 90.0,
@@ -74,22 +96,24 @@ def _base(**row):
     } | row  # fmt: skip
 
 
-def overload_rows(rng, designs, workloads, charges, ratios, limits=("1", "10", "inf"), rounds=10, noise=0.02):
+def overload_rows(rng, designs, workloads, charges, ratios, chosen=None, rounds=10, noise=0.02):
+    """Rows of whole curves; ``chosen`` limits instead of those of each design's kind."""
     found = []
     for workload in workloads:
         for design in designs:
             for charge in charges:
                 top = peak(workload, design, charge)
                 for ratio in ratios[charge] if isinstance(ratios, dict) else ratios:
-                    for limit in limits:
+                    for limit in chosen or limits(design, workload):
                         for number in range(rounds):
                             found.append(one(rng, workload, design, charge, top, ratio, limit, number, noise))
     return found
 
 
-def one(rng, workload, design, charge, top, ratio, limit, number, noise, experiment=None, label=None):
+def one(rng, workload, design, charge, top, ratio, limit, number, noise, experiment=None, label=None, **more):
+    extra_us, backlog = more.get("work_us", 0), more.get("backlog", 128)
     offered = float(f"{top * ratio:.3g}")
-    model = steady(workload, design, limit, charge, offered)
+    model = steady(workload, design, limit, charge, offered, extra_us, backlog)
 
     def noisy(value):
         return float(value * np.exp(rng.normal(0, noise)))
@@ -98,21 +122,29 @@ def one(rng, workload, design, charge, top, ratio, limit, number, noise, experim
     connections = offered / REQUESTS[workload]
     lost = max(0.0, connections - accepts)
     replies = accepts * REQUESTS[workload]
-    wait_us = 128 / accepts * 1e6 * (0.7 if limit == "1" else 1.0) if model["saturated"] else 150.0
+    # TUX answers later the more it accepts at once, the µserver sooner the fewer it serves: Fig. 17.
+    served = 0.8 if design in STALE and limit == "1" else 0.7 if limit == "1" else 1.0
+    wait_us = 128 / accepts * 1e6 * served if model["saturated"] else 150.0
     softirq = min(0.9, connections * 14e-6)
+    cpu = 1e6 / max(replies, 1.0)
+    drains = design.startswith("drain")
     return _base(
         chapter="accept", experiment=experiment or workload, design=design, label=label or f"{design}, limit {limit}",
         accept_limit=limit, workload=workload, load_mode="raw" if workload == "one-packet" else "open", charge=charge,
         target_per_s=offered, x_ratio=ratio, round=number, replies_per_s=replies, attempted_per_s=connections,
         opened_per_s=accepts + 0.4 * lost, completed_per_s=accepts, timed_out_per_s=0.7 * lost, achieved_ratio=1.0,
-        accepts_per_s=accepts, getevents_per_s=noisy(accepts / model["k"]), accepts_per_phase=noisy(model["k"]),
-        work_items_per_phase=noisy(model["k"] * REQUESTS[workload]),
-        events_per_getevents=noisy(model["k"] * REQUESTS[workload] + 1), getevents_us=noisy(model["getevents_us"]),
+        timeout_ms=300 if workload == "one-packet" else 1000,
+        accepts_per_s=accepts, getevents_per_s=0.0 if drains else noisy(accepts / model["k"]),
+        accepts_per_phase=noisy(model["k"]), work_items_per_phase=noisy(model["k"] * REQUESTS[workload]),
+        events_per_getevents=np.nan if drains else noisy(model["k"] * REQUESTS[workload] + 1),
+        getevents_us=noisy(model["getevents_us"]),
         accept_us=noisy(ACCEPT_US), accept_phase_us=noisy(ACCEPT_US * model["k"]),
         work_us_per_item=noisy(model["work_us"]), drop_overflow_per_s=0.6 * lost, drop_syn_per_s=0.35 * lost,
         drop_listen_per_s=0.98 * lost, queue_drops_per_s=0.98 * lost,
         drop_softnet_per_s=0.02 * lost if charge == "receiver" else 0.0,
-        server_cpu_us_per_reply=1e6 / max(replies, 1.0), server_cpu_share=1.0 if model["saturated"] else 0.7,
+        server_cpu_us_per_reply=cpu, server_cpu_share=1.0 if model["saturated"] else 0.7,
+        server_user_us_per_reply=0.2 * cpu, server_system_us_per_reply=0.8 * cpu,
+        system_calls_per_reply=1 + 3 / REQUESTS[workload] + model["turns"] / max(replies, 1.0),
         cpu0_softirq_share=softirq if charge == "receiver" else 0.02,
         cpu1_softirq_share=0.1 if charge == "receiver" else softirq + 0.1,
         latency_mean_us=wait_us * (1 + 4 * lost / connections),
@@ -120,12 +152,105 @@ def one(rng, workload, design, charge, top, ratio, limit, number, noise, experim
         latency_p999_us=wait_us * 8, latency_max_us=wait_us * 10, latency_count=int(replies),
         latency_censored=int(lost),
         httperf_mean_us=noisy(wait_us),
+        **more,
     )  # fmt: skip
+
+
+def sensitivity_rows(rng, rounds=10, noise=0.02):
+    """select on one-packet at 1.4 of its peak: one setting varied at a time."""
+    sweeps = {
+        "backlog": ("backlog", (128, 511, 4096), ("1", "10", "inf")),
+        "timeout": ("timeout_ms", (100, 300, 1000), ("1", "inf")),
+        "defer": ("defer_accept_s", (0, 1), ("1", "inf")),
+        "work": ("work_us", (0, 40, 160), ("1", "inf")),
+    }
+    found = []
+    for name, (column, levels, chosen) in sweeps.items():
+        for level in levels:
+            top = peak("one-packet", "select", "receiver", level if column == "work_us" else 0)
+            for limit in chosen:
+                for number in range(rounds):
+                    row = one(rng, "one-packet", "select", "receiver", top, 1.4, limit, number, noise,
+                              f"sensitivity-{name}", f"select, limit {limit}, {column} {level}",
+                              **({column: level} if column != "timeout_ms" else {}))  # fmt: skip
+                    if column == "timeout_ms":
+                        row["timeout_ms"] = level
+                    found.append(row)
+    return found
+
+
+#: What accepting one limit's worth more at a time gains in a closed loop of so many clients: it flips its sign.
+FLIP = {8: -0.10, 32: -0.04, 128: 0.06, 512: 0.14}
+
+
+def concurrency_rows(rng, rounds=10, noise=0.02, flip=FLIP):
+    found = []
+    for design, level in (("poll", 26e3), ("epoll", 28e3), ("uring", 30e3)):
+        for clients, gain in flip.items():
+            for limit, share in (("1", 0.0), ("4", 0.6), ("16", 1.1), ("inf", 1.0)):
+                for number in range(rounds):
+                    replies = level * np.exp(gain * share + rng.normal(0, noise))
+                    phase = min({"inf": INF}.get(limit) or float(limit), clients / 4)
+                    found.append(_base(
+                        chapter="accept", experiment="concurrency", design=design, accept_limit=limit,
+                        label=f"{design}, limit {limit}, {clients} clients", workload="one-packet",
+                        load_mode="closed", charge="receiver", clients=clients, round=number, work_us=15,
+                        replies_per_s=replies, accepts_per_s=replies, accepts_per_phase=phase,
+                        getevents_per_s=replies / phase, work_items_per_phase=phase, getevents_us=1.2 + 0.3 * phase,
+                        accept_us=ACCEPT_US, work_us_per_item=25.0, server_cpu_us_per_reply=1e6 / replies,
+                        server_user_us_per_reply=2e5 / replies, server_system_us_per_reply=8e5 / replies,
+                        system_calls_per_reply=4 + 1 / phase, server_cpu_share=1.0,
+                        latency_p50_us=clients / replies * 1e6, latency_p99_us=3 * clients / replies * 1e6,
+                    ))  # fmt: skip
+    return found
+
+
+#: label -> (design, p99 in µs with slow requests among the fast, share of accepts of the busiest worker)
+FAIRNESS = {
+    "shared": ("prefork", 900.0, 0.80),
+    "exclusive": ("prefork", 950.0, 0.85),
+    "reuseport": ("prefork", 60_000.0, 0.51),
+    "one process": ("epoll", 95_000.0, None),
+    "kernel threads": ("kernel-threads", 500.0, None),
+    "user threads": ("user-threads", 96_000.0, None),
+}
+
+
+def fairness_rows(rng, rounds=10, noise=0.02, cases=FAIRNESS):
+    """Two workers on one CPU; a small share of requests sleeps for 100 ms."""
+    found = []
+    for workload in ("one-packet", "mixed"):
+        for label, (design, tail, share) in cases.items():
+            for number in range(rounds):
+
+                def noisy(value):
+                    return float(value * np.exp(rng.normal(0, noise)))
+
+                p99 = noisy(tail if workload == "mixed" else 400.0)
+                busiest = None if share is None else float(min(0.99, max(0.5, noisy(share))))
+                accepts = None if busiest is None else [round(1000 * busiest), round(1000 * (1 - busiest))]
+                found.append(_base(
+                    chapter="accept", experiment="fairness", design=design, label=label, workload=workload,
+                    accept_limit="inf", load_mode="open", charge="receiver", target_per_s=2000.0, round=number,
+                    replies_per_s=2000.0, attempted_per_s=2000.0, completed_per_s=2000.0, accepts_per_s=2000.0,
+                    achieved_ratio=1.0, server_cpu_share=0.15, server_cpu_us_per_reply=noisy(60.0),
+                    server_user_us_per_reply=noisy(12.0), server_system_us_per_reply=noisy(48.0),
+                    worker_accept_share_max=np.nan if busiest is None else busiest,
+                    worker_cpu_share_max=np.nan if busiest is None else busiest,
+                    worker_accepts=None if accepts is None else json.dumps(accepts),
+                    worker_cpu_s=None if accepts is None else json.dumps([n * 6e-5 for n in accepts]),
+                    latency_mean_us=noisy(200 + tail / 60), latency_p50_us=noisy(150.0), latency_p90_us=noisy(300.0),
+                    latency_p99_us=p99, latency_p999_us=noisy(max(1.2 * p99, 99_000.0)),
+                    latency_max_us=noisy(101_000.0), latency_count=2000, latency_censored=0,
+                ))  # fmt: skip
+    return found
 
 
 def peer_rows(rng, rounds=10):
     costs = {
-        "floor": 7.0, "epoll": 7.7, "select": 9.5, "nginx, sendfile off, multi_accept off": 14.0,
+        "floor": 7.0, "epoll": 7.7, "poll": 8.6, "select": 9.5, "uring": 7.2, "uring, no DEFER_TASKRUN": 8.0,
+        "user-threads": 8.4, "kernel-threads": 9.9, "drain": 8.8, "drain-uring": 7.4, "prefork": 7.8, "h2o": 8.9,
+        "nginx, sendfile off, multi_accept off": 14.0,
         "nginx, sendfile off, multi_accept on": 14.1, "nginx, sendfile on, multi_accept off": 13.2,
         "nginx, sendfile on, multi_accept on": 13.3, "lighttpd": 17.0,
     }  # fmt: skip
@@ -133,10 +258,13 @@ def peer_rows(rng, rounds=10):
     for label, cost in costs.items():
         for number in range(rounds):
             spent = cost * np.exp(rng.normal(0, 0.02))
+            ours = not label.startswith(("nginx", "lighttpd", "h2o"))
             found.append(_base(
                 chapter="accept", experiment="peers", design=label.split(",")[0], label=label, workload="one-packet",
                 load_mode="closed", clients=64, charge="receiver", round=number, server_cpu_us_per_reply=spent,
                 replies_per_s=1e6 / spent, server_cpu_share=1.0, latency_p50_us=64 * spent,
+                server_user_us_per_reply=0.25 * spent, server_system_us_per_reply=0.75 * spent,
+                system_calls_per_reply=2.1 if ours else np.nan, events_per_getevents=20.0 if ours else np.nan,
             ))  # fmt: skip
     top = peak("one-packet", "select", "receiver")
     for number in range(rounds):
@@ -182,16 +310,28 @@ def machine_rows(rng, rounds=10, replicas=21, noise=0.02):
     return found
 
 
-RECEIVER, SENDER = (0.5, 0.8, 1.0, 1.2, 1.6, 2.1), (0.8, 1.2, 1.6, 2.1)
+USERVERS, LOOPS = ("select", "poll", "epoll", "uring"), ("drain", "drain-uring")
+THREADS = ("user-threads", "kernel-threads")
+DESIGNS = (*USERVERS, *LOOPS, *THREADS)
+#: workload -> charge -> x as ratios to the own peak
+GRID = {
+    "one-packet": {"receiver": (0.7, 1.0, 1.4, 2.1), "sender": (1.4,)},
+    "specweb99-like": {"receiver": (0.8, 1.2, 2.1), "sender": (2.1,)},
+}
 
 
-def paper(seed=2004, rounds=10, noise=0.02, machine="synthetic"):
+def paper(seed=2004, rounds=10, noise=0.02, machine="synthetic", designs=DESIGNS):
     """All rows of the paper profile."""
     rng = np.random.default_rng(seed)
-    found = overload_rows(
-        rng, ("select", "epoll"), ("one-packet", "specweb99-like"), ("receiver", "sender"),
-        {"receiver": RECEIVER, "sender": SENDER}, rounds=rounds, noise=noise,
-    )  # fmt: skip
+    found = []
+    for workload, ratios in GRID.items():
+        for design in designs:
+            few = {"receiver": (2.1,)} if (workload, design) == ("specweb99-like", "epoll") else ratios
+            if workload == "specweb99-like" and design in ("poll", "uring"):
+                continue
+            found += overload_rows(rng, (design,), (workload,), tuple(few), few, rounds=rounds, noise=noise)
+    found += sensitivity_rows(rng, rounds, noise) + concurrency_rows(rng, rounds, noise)
+    found += fairness_rows(rng, rounds, noise)
     found += peer_rows(rng, rounds) + machine_rows(rng, rounds, noise=noise)
     frame = pd.DataFrame(found)
     frame["machine"] = machine
@@ -210,13 +350,20 @@ def quick(seed=7, rounds=2):
     found += overload_rows(
         rng, ("select",), ("specweb99-like",), ("receiver",), (0.7, 2.0), ("1", "inf"), rounds
     )
+    found += overload_rows(
+        rng, ("drain-uring", "user-threads"), ("one-packet",), ("receiver",), (2.0,), rounds=rounds
+    )
+    found += [row for row in concurrency_rows(rng, rounds) if row["clients"] in (8, 512)]
+    found += [row for row in fairness_rows(rng, rounds) if row["workload"] == "mixed"]
     found += [row for row in peer_rows(rng, rounds) if row["experiment"] == "peers"]
     found += machine_rows(rng, 3, 7)
     return pd.DataFrame(found).assign(machine="laptop", profile="quick")
 
 
 def calibration(frame):
-    first = frame[(frame["accept_limit"] == "10") & (frame["round"] == 0)].drop_duplicates(
+    placed = frame["x_ratio"].notna() & frame["experiment"].isin(GRID)
+    limit = np.where(frame["design"].isin(STALE), "50", "10")
+    first = frame[placed & (frame["accept_limit"] == limit) & (frame["round"] == 0)].drop_duplicates(
         ["design", "charge", "workload"]
     )
     return first.assign(kind="calibration", x_ratio=np.nan, target_per_s=60_000.0)

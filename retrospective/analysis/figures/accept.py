@@ -93,7 +93,7 @@ def _curves(
             number = published.FIGURES[workload][0 if offered else 1]
             cell.set_title(f"2004: µserver (Fig. {number})")
             scaled = old.scaled(table)
-            for limit in rows.LIMITS:
+            for limit in old.kind.limits[workload]:
                 cell.plot(scaled.index, scaled[limit], **LIMIT_STYLE[limit] | {"markersize": 2.6})
             highest = max(highest, float(scaled.to_numpy().max()))
             unit_note(cell, old.peak, corner)

@@ -32,6 +32,8 @@ PALE = "#E4E4E4"
 LIMIT_STYLE: dict[str, dict[str, Any]] = {
     "1": {"color": VERMILION, "marker": "o", "linestyle": (0, (4, 1.5))},
     "10": {"color": BLUE, "marker": "s", "linestyle": (0, (1, 1))},
+    "50": {"color": ORANGE, "marker": "D", "linestyle": (0, (3, 1, 1, 1))},
+    "100": {"color": PURPLE, "marker": "v", "linestyle": (0, (5, 1))},
     "inf": {"color": GREEN, "marker": "^", "linestyle": "solid"},
 }
 #: Order of the panels; a design that is not named here follows.
