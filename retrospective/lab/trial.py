@@ -27,14 +27,14 @@ from retrospective.lab.session import Rejected, Session
 
 Row = dict[str, Any]
 
-SCHEMA = 1
+SCHEMA = 2
 
 #: A row: first what was asked for, then what became of it, then what was measured (units in the names).
 ROW_COLUMNS = tuple(
     """
-    key schema chapter experiment kind profile design label accept_limit backlog work_us workload load_mode
-    charge target_per_s x_ratio clients round attempt machine kernel binary started_at duration_s options
-    load
+    key schema chapter experiment kind profile design label accept_limit backlog defer_accept_s work_us
+    workload load_mode timeout_ms charge target_per_s x_ratio clients round attempt machine kernel binary
+    started_at duration_s options load
     valid status reason log
     replies_per_s attempted_per_s opened_per_s completed_per_s timed_out_per_s refused_per_s reset_per_s
     achieved_ratio lag_p99_us lag_max_us client_cpu_share bodies_verified bodies_mismatched
@@ -128,8 +128,10 @@ def run_trial(
         **{name: getattr(trial, name) for name in ("workload", "charge", "x_ratio")},
         "accept_limit": _text(trial.options.get("accept-limit")),
         "backlog": trial.options.get("backlog"),
+        "defer_accept_s": trial.options.get("defer-accept-s", 0),
         "work_us": trial.options.get("work-us", 0),
         "load_mode": trial.load["mode"],
+        "timeout_ms": trial.load.get("timeout-ms"),
         "target_per_s": trial.load.get("rate"),
         "clients": trial.load.get("clients"),
         "round": round,

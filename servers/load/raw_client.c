@@ -102,7 +102,14 @@ static void perform(struct raw_client *c, uint32_t slot, const struct raw_action
 {
     struct raw_connection *connection = &c->connections[slot];
     uint32_t address = c->options.net + (connection->serial & ((1u << c->address_bits) - 1));
-    send_segment(c, address, (uint16_t)(RAW_PORTS_LOW + (connection->serial >> c->address_bits)), action);
+    uint16_t port = (uint16_t)(RAW_PORTS_LOW + (connection->serial >> c->address_bits));
+    if (c->options.separate_ack && (action->events & RAW_CONNECTED) && action->send == RAW_SEND_REQUEST) {
+        struct raw_action alone = *action;
+        alone.send = RAW_SEND_BARE;
+        alone.flags = RAW_ACK;
+        send_segment(c, address, port, &alone);
+    }
+    send_segment(c, address, port, action);
     if (connection->tcp.state == RAW_FREE) {
         raw_wheel_cancel(&c->wheel, slot);
         c->open--;

@@ -36,6 +36,7 @@ struct raw_options {
     uint64_t verify_every; /* 0 = never */
     double rate_per_s;
     uint8_t next_hop[6], own_mac[6];
+    bool separate_ack; /* complete the handshake by a segment of its own, as most clients do */
 };
 
 struct raw_connection {

@@ -3,7 +3,8 @@
  * A pure function of segments, time-outs and what it decided before: it neither reads a clock nor sends. What is to be
  * done is written into a raw_action, so that it is tested and fuzzed without a network.
  *
- * As few segments as a real client needs:  SYN · ACK+request · FIN+ACK  against the server's  SYN-ACK · reply · FIN.
+ * As few segments as a real client needs:  SYN · ACK+request · FIN+ACK  against the server's  SYN-ACK · reply · FIN
+ * (and the ACK by itself before the request, if raw_options asks for it).
  * Data on the third ACK is legal (RFC 9293, 3.10.7.4); the reply is acknowledged by our FIN when the server closes
  * directly after it (Connection: close), else by every second segment or after 40 ms, as Linux does.
  */

@@ -176,7 +176,7 @@ static int parse_mac(const char *text, uint8_t mac[6])
 static void read_options(int argc, char **argv, struct settings *s, struct raw_options *raw, struct manifest *manifest,
                          const char **next_hop)
 {
-    const char *connect = NULL, *files = NULL, *net = "10.128.0.0/10", *arrivals = "uniform";
+    const char *connect = NULL, *files = NULL, *net = "10.128.0.0/10", *arrivals = "uniform", *ack = "with-request";
     const struct argument table[] = {
         {"connect", ARGUMENT_TEXT, &connect, 0, 0, "ADDR:PORT", "the server (required)"},
         {"rate", ARGUMENT_NUMBER, &raw->rate_per_s, 1, 1e7, "CONN/S", "connections begun per second (required)"},
@@ -186,6 +186,7 @@ static void read_options(int argc, char **argv, struct settings *s, struct raw_o
          "addresses to come from; nobody's here, routed here by the server [10.128.0.0/10]"},
         {"next-hop-mac", ARGUMENT_TEXT, next_hop, 0, 0, "MAC", "link-layer address to send to [asked by ARP]"},
         {"arrivals", ARGUMENT_TEXT, &arrivals, 0, 0, "uniform|poisson", "spacing of the starts [uniform]"},
+        {"handshake-ack", ARGUMENT_TEXT, &ack, 0, 0, "with-request|alone", "how it goes out [with-request]"},
         {"timeout-ms", ARGUMENT_INTEGER, &raw->timeout_ms, 1, 3600000, "MS",
          "a connection without its reply is aborted by RST [2000]"},
         {"warmup-s", ARGUMENT_NUMBER, &s->warmup_s, 0, 3600, "S", "load before the measuring window [0.5]"},
@@ -209,6 +210,9 @@ static void read_options(int argc, char **argv, struct settings *s, struct raw_o
     if (strcmp(arrivals, "uniform") != 0 && strcmp(arrivals, "poisson") != 0)
         arguments_fail(2, "--arrivals: '%s' is neither uniform nor poisson", arrivals);
     s->arrivals = arrivals[0] == 'p' ? ARRIVALS_POISSON : ARRIVALS_UNIFORM;
+    if (strcmp(ack, "with-request") != 0 && strcmp(ack, "alone") != 0)
+        arguments_fail(2, "--handshake-ack: '%s' is neither with-request nor alone", ack);
+    raw->separate_ack = ack[0] == 'a';
     if (*next_hop && parse_mac(*next_hop, raw->next_hop))
         arguments_fail(2, "--next-hop-mac: '%s' is not six hexadecimal bytes with colons", *next_hop);
     raw->server = ntohl(s->server.sin_addr.s_addr);

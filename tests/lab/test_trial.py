@@ -61,6 +61,8 @@ def test_a_row(mode, charge, design):
         "10",
     )
     assert (row["backlog"], row["round"], row["attempt"], row["x_ratio"]) == (64, 3, 2, 1.5)
+    assert row["timeout_ms"] == (None if mode == "closed" else 1000)
+    assert row["defer_accept_s"] == 0
     assert row["replies_per_s"] > 100
     assert row["bodies_verified"] > 20
     assert row["bodies_mismatched"] == row["fds_leaked"] == 0
@@ -94,6 +96,39 @@ def test_peers_run_in_the_same_trials(name, mode):
     assert row["replies_per_s"] > 100
     assert row["server_cpu_us_per_reply"] > 1
     assert row["accepts_per_s"] is row["getevents_us"] is None
+
+
+@pytest.mark.parametrize("mode", ["open", "raw"])
+def test_a_handshake_is_deferred_only_if_its_ack_comes_alone(mode):
+    """The kernel counts the bare ACKs that it ignores until data come (tcp(7), TCP_DEFER_ACCEPT)."""
+    deferred = {}
+
+    for ack in ("alone", "with-request"):
+        base = example(mode, **{"defer-accept-s": 1})
+        seen = []
+
+        def look(hosts, _server, seen=seen):
+            counters = kernel_counters.named_pairs(hosts.read("server", "/proc/net/netstat"))
+            seen.append(counters["TCPDeferAcceptDrop"])
+
+        row = run_trial(dataclasses.replace(base, load=base.load | {"handshake-ack": ack}), disturbance=look)
+        assert row["status"] != "failed", row["reason"]
+        assert row["defer_accept_s"] == 1
+        assert row["replies_per_s"] > 100
+        assert row["bodies_mismatched"] == 0
+        deferred[ack] = seen[0]
+    # The lab's own question before the load is a usual client's, so one is deferred in any case.
+    assert deferred["with-request"] <= 1
+    assert deferred["alone"] > 20
+
+
+def test_a_request_that_sleeps_delays_others_and_leaves_the_cpu_idle():
+    base = example("open", workload="mixed", **{"slow-us": 100_000, "slow-sleeps": True})
+    row = run_trial(dataclasses.replace(base, load=base.load | {"rate": 2000.0, "duration-s": 0.5}))
+    assert row["status"] != "failed", row["reason"]
+    assert row["bodies_mismatched"] == 0
+    assert row["latency_p999_us"] > 20_000, "someone waited for the sleeper"
+    assert row["server_cpu_share"] < 0.6
 
 
 def test_overload_is_seen_in_the_drops():
