@@ -19,6 +19,10 @@ FILES_A_CLASS = 9
 RANK_IN_CLASS = (9, 6, 4, 2, 1, 3, 5, 7, 8)
 #: The one-packet workload: headers and body fit one segment of a 1,500-byte MTU.
 ONE_PACKET_BYTES = 1024
+#: Share of the requests of the mixed workload that ask for the slow way to the file.
+SLOW_SHARE = 0.0012
+#: What a server does first where this begins a path (``--slow-us``); the file is that of the path without it.
+SLOW = "/slow"
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,18 @@ class Fileset:
 
     def on_disk(self, file: File) -> Path:
         """Where a file lies."""
-        return self.root / file.path.lstrip("/")
+        return _below(self.root, file.path)
 
 
 def one_packet(directory: Path) -> Fileset:
     """One file of 1 KiB, ``/1k.bin``."""
     return _made(directory, "one-packet", lambda: [("/1k.bin", ONE_PACKET_BYTES, 1.0)])
+
+
+def mixed(directory: Path) -> Fileset:
+    """The same file by two ways: ``/1k.bin`` and, seldom, ``/slow/1k.bin``."""
+    ways = [("/1k.bin", ONE_PACKET_BYTES, 1 - SLOW_SHARE), (f"{SLOW}/1k.bin", ONE_PACKET_BYTES, SLOW_SHARE)]
+    return _made(directory, f"mixed-{SLOW_SHARE:g}", lambda: ways)
 
 
 def canned(directory: Path, size: int = ONE_PACKET_BYTES) -> Fileset:
@@ -65,7 +75,16 @@ def specweb99_like(directory: Path, directories: int = 4) -> Fileset:
 
 
 #: Workload of a trial -> its files.
-WORKLOADS: dict[str, Callable[[Path], Fileset]] = {"one-packet": one_packet, "specweb99-like": specweb99_like}
+WORKLOADS: dict[str, Callable[[Path], Fileset]] = {
+    "one-packet": one_packet,
+    "specweb99-like": specweb99_like,
+    "mixed": mixed,
+}
+
+
+def _below(root: Path, path: str) -> Path:
+    """Where the file of a URL path lies."""
+    return root / path.removeprefix(SLOW).lstrip("/")
 
 
 def _specweb99(directories: int) -> Iterable[tuple[str, int, float]]:
@@ -112,9 +131,9 @@ def _write(
 ) -> None:
     lines = []
     for path, size, weight in entries:
-        target = home / "root" / path.lstrip("/")
+        target = _below(home / "root", path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        content = content_of(path, size)
+        content = content_of(path.removeprefix(SLOW), size)
         target.write_bytes(content)
         lines.append(f"{path}\t{size}\t{zlib.crc32(content):08x}\t{weight:.12g}\n")
     (home / "manifest.tsv").write_text("".join(lines))

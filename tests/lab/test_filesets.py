@@ -43,6 +43,17 @@ def test_one_packet_holds_head_and_body(tmp_path):
     assert (file.path, file.bytes) == ("/1k.bin", 1024)
 
 
+def test_the_slow_way_leads_to_the_same_file(tmp_path):
+    made = filesets.mixed(tmp_path)
+    fast, slow = made.files
+    assert (fast.path, slow.path) == ("/1k.bin", "/slow/1k.bin")
+    assert made.on_disk(fast) == made.on_disk(slow)
+    assert (fast.bytes, fast.crc32) == (slow.bytes, slow.crc32)
+    assert slow.weight == pytest.approx(filesets.SLOW_SHARE)
+    assert [path.name for path in made.root.rglob("*")] == ["1k.bin"]
+    assert fast.crc32 == filesets.one_packet(tmp_path).files[0].crc32
+
+
 def test_two_processes_may_make_them_at_once(tmp_path):
     program = (
         "import sys; from pathlib import Path; from retrospective.lab import filesets;"
