@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from retrospective.lab.trial import Trial
 
+#: What a trial takes besides its warm-up and window on our reference machine, seconds, by mode of its load: two hosts,
+#: the server's start, the checks; and the raw client awaits at last what it has begun.
+OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08}
+
 #: Points on a curve: more of them only thin out the repetitions that intervals are made of.
 MOST_POINTS = 10
 
@@ -40,6 +44,13 @@ class Plan:
     def ordered(self) -> Iterator[tuple[int, Trial]]:
         """Every (round, trial), one round after the other."""
         return ((number, trial) for number in range(self.rounds) for trial in self.round(number))
+
+    def seconds(self) -> float:
+        """About how long it takes, if no trial has to be repeated."""
+        loads = [trial.load for trial in self.trials]
+        return self.rounds * sum(
+            load["warmup-s"] + load["duration-s"] + OVERHEAD_S[load["mode"]] for load in loads
+        )
 
 
 def place_by_ratio(peak: float, ratios: Sequence[float]) -> tuple[float, ...]:

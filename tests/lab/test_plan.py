@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from retrospective.lab.plan import Plan, place_by_ratio
+from retrospective.lab.plan import OVERHEAD_S, Plan, place_by_ratio
 
 TRIALS = tuple("abcdefghij")  # a plan does not look into its trials
 
@@ -23,6 +25,17 @@ def test_order_depends_on_seed_and_round_alone():
 def test_no_round_at_all_is_no_plan():
     with pytest.raises(ValueError, match="at least one round"):
         Plan(TRIALS, rounds=0, seed=1)
+
+
+def test_time_is_that_of_all_rounds():
+    trials = [
+        SimpleNamespace(load={"mode": mode, "warmup-s": 0.25, "duration-s": 0.5})
+        for mode in ("raw", "closed", "closed")
+    ]
+    assert Plan(trials[1:2], 1, 0).seconds() == pytest.approx(0.75 + OVERHEAD_S["closed"])
+    assert Plan(trials, 4, 0).seconds() == pytest.approx(
+        4 * (2.25 + OVERHEAD_S["raw"] + 2 * OVERHEAD_S["closed"])
+    )
 
 
 def test_targets_are_short_numbers_near_their_ratio_in_the_ratios_order():
