@@ -24,7 +24,7 @@ from retrospective.analysis import statistics
 from retrospective.experiments import accept, machine
 from retrospective.lab import rivals
 from retrospective.lab.kill_check import kill_and_resume
-from retrospective.lab.trial import Trial, run_trial
+from retrospective.lab.trial import Row, Trial, run_trial
 
 RECORDED = paths.REFERENCE / "bench.json"
 ROUNDS = 7
@@ -80,9 +80,9 @@ def text(value: float | None) -> str:
 # ------------------------------------------------------------------------------------- trials, interleaved
 
 
-def interleaved(trials: dict[str, Trial], column: str, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Run trials in turn, ``rounds`` times; a list of ``column`` a name, NaN where a trial was not valid."""
-    values: dict[str, list[float]] = {name: [] for name in trials}
+def interleaved(trials: dict[str, Trial], rounds: int = ROUNDS) -> dict[str, list[Row]]:
+    """Run trials in turn, ``rounds`` times; a row a round for each name, empty where a trial was not valid."""
+    rows: dict[str, list[Row]] = {name: [] for name in trials}
     with tqdm(total=rounds * len(trials), unit="trial", leave=False) as bar:
         for number in range(rounds):
             for name, trial in trials.items():
@@ -90,11 +90,9 @@ def interleaved(trials: dict[str, Trial], column: str, rounds: int = ROUNDS) -> 
                 row = run_trial(trial, round=number)
                 if not row["valid"]:
                     row = run_trial(trial, round=number)
-                values[name].append(
-                    float(row[column]) if row["valid"] and row[column] is not None else math.nan
-                )
+                rows[name].append(row if row["valid"] else {})
                 bar.update()
-    return values
+    return rows
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], note: str = "") -> Measured:
@@ -111,16 +109,42 @@ def mean(values: Sequence[float]) -> float:
     return sum(there) / len(there) if there else math.nan
 
 
+#: What CPU a reply is compared of: these of ours, and nginx four ways.
+COMPARED = ("floor", "epoll", "uring", "user-threads")
+
+
 @functools.cache
-def peer_cpu() -> dict[str, list[float]]:
-    """CPU µs a reply of floor, epoll, select, nginx (four ways) and lighttpd, measured once for both."""
-    profile = replace(accept.PROFILES["paper"], duration_s=1.0)
-    return interleaved({t.label: t for t in accept.peer_trials(profile)}, "server_cpu_us_per_reply")
+def peer_rows() -> dict[str, list[Row]]:
+    """Rows of those of ``COMPARED`` and of nginx that are here, measured once for all."""
+    profile = replace(accept.PROFILES["paper"], duration_s=1.0, peers=COMPARED)
+    contenders = [t for t in accept.trials.peers(profile) if t.design in (*COMPARED, "nginx")]
+    return interleaved({t.label: t for t in accept.present(contenders)})
 
 
-def cpu_epoll_floor() -> Measured:
-    """CPU of epoll over that of floor."""
-    return ratio(peer_cpu()["epoll"], peer_cpu()["floor"])
+def peer_values(label: str, column: str = "server_cpu_us_per_reply") -> list[float]:
+    """A column of one contender, a value a round; NaN where there is none."""
+    return [math.nan if row.get(column) is None else float(row[column]) for row in peer_rows()[label]]
+
+
+def _cpu_over(ours: str, theirs: str, note: Callable[[], str] = str) -> Callable[[], Measured]:
+    """CPU a reply of one design over another's."""
+
+    def measured() -> Measured:
+        for design in (ours, theirs):
+            if reason := accept.absent(design):
+                return Measured(math.nan, note=f"{design}: {reason}")
+        return ratio(peer_values(ours), peer_values(theirs), note())
+
+    return measured
+
+
+def _batches() -> str:
+    """What makes a ring cheap or dear: events a call, and system calls a reply."""
+    return "; ".join(
+        f"{design}: {text(mean(peer_values(design, 'events_per_getevents')))} events a getevents call, "
+        f"{text(mean(peer_values(design, 'system_calls_per_reply')))} system calls a reply"
+        for design in ("uring", "epoll")
+    )
 
 
 def _epoll_over_nginx(sendfile: str) -> Callable[[], Measured]:
@@ -128,12 +152,12 @@ def _epoll_over_nginx(sendfile: str) -> Callable[[], Measured]:
 
     def measured() -> Measured:
         start = f"nginx, sendfile {sendfile},"
-        nginx = {label: values for label, values in peer_cpu().items() if label.startswith(start)}
+        nginx = {label: peer_values(label) for label in peer_rows() if label.startswith(start)}
         if not nginx:
             return Measured(math.nan, note="nginx is not on PATH; as root: make system")
         best = min(nginx, key=lambda label: mean(nginx[label]))
-        floor = ratio(peer_cpu()["floor"], nginx[best])
-        return ratio(peer_cpu()["epoll"], nginx[best], f"floor itself is {text(floor.value)} of {best}")
+        floor = ratio(peer_values("floor"), nginx[best])
+        return ratio(peer_values("epoll"), nginx[best], f"floor itself is {text(floor.value)} of {best}")
 
     return measured
 
@@ -231,6 +255,18 @@ def idle_10000() -> Measured:
     )
 
 
+def parked_user_threads() -> Measured:
+    """Resident MB of user-threads while 10,000 threads each hold a connection that has had a reply."""
+    if reason := accept.absent("user-threads"):
+        return Measured(math.nan, note=reason)
+    parked = rivals.park(design="user-threads", connections=10_000, threads=10_000)
+    if parked.served < 10_000:
+        return Measured(math.nan, note=f"only {parked.served} connections had a reply")
+    return Measured(
+        parked.resident_bytes / 1e6, note=f"{text(parked.idle_bytes / 1e6)} MB before the first connection"
+    )
+
+
 # ----------------------------------------------------------------------------------------------- long ones
 
 
@@ -267,9 +303,16 @@ _CLOSED = "16 connections in closed loop, load over wrk: "
 
 #: id, what is measured, how; then at most, at least.
 _ALL = (
-    Benchmark("cpu-epoll-floor", _CPU + "epoll over floor", cpu_epoll_floor, 1.15),
-    Benchmark("cpu-epoll-nginx", _CPU + "epoll over nginx, sendfile on", _epoll_over_nginx("on"), 0.6),
-    Benchmark("cpu-epoll-nginx-off", _CPU + "epoll over nginx, sendfile off", _epoll_over_nginx("off"), 0.6),
+    Benchmark("cpu-epoll-floor", _CPU + "epoll over floor", _cpu_over("epoll", "floor"), 1.10),
+    Benchmark("cpu-epoll-nginx", _CPU + "epoll over nginx, sendfile on", _epoll_over_nginx("on"), 0.5),
+    Benchmark("cpu-epoll-nginx-off", _CPU + "epoll over nginx, sendfile off", _epoll_over_nginx("off"), 0.5),
+    Benchmark("cpu-uring-epoll", _CPU + "uring over epoll", _cpu_over("uring", "epoll", _batches), 1.0),
+    Benchmark(
+        "cpu-user-threads-epoll", _CPU + "user-threads over epoll", _cpu_over("user-threads", "epoll"), 1.15
+    ),
+    Benchmark(
+        "parked-user-threads", "resident MB of 10,000 parked user-level threads", parked_user_threads, 100
+    ),
     Benchmark("closed-wrk-rate", _CLOSED + "replies/s", closed_wrk_rate, 1.05, 0.95),
     Benchmark(
         "closed-wrk-median", _CLOSED + "medians apart, in max(5 %, 10 µs)", closed_wrk_median, 1.0, -1.0
