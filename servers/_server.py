@@ -54,22 +54,38 @@ class Counters:
 
     def raw(self) -> bytes:
         """Return the memory as it stands; cheap, for readings that are decoded later."""
-        return os.pread(self._file, 16384, 0)
+        return os.pread(self._file, os.fstat(self._file).st_size, 0)
 
     @staticmethod
-    def decode(raw: bytes) -> dict[str, int]:
-        """Counter name -> value; empty if no server has mapped the memory yet."""
-        if len(raw) < _HEADER.size:
-            return {}
-        magic, number = _HEADER.unpack_from(raw)
-        if magic != _MAGIC:
-            return {}
-        last = min(_HEADER.size + number * _RECORD.size, len(raw) - (len(raw) - _HEADER.size) % _RECORD.size)
-        records = _RECORD.iter_unpack(raw[_HEADER.size : last])
-        return {name.rstrip(b"\0").decode(): value for name, value in records}
+    def decode_workers(raw: bytes) -> list[dict[str, int]]:
+        """Counter name -> value for each process; empty if no server has mapped the memory yet."""
+        workers = []
+        at = 0
+        while len(raw) - at >= _HEADER.size:
+            magic, number = _HEADER.unpack_from(raw, at)
+            begin, at = at + _HEADER.size, at + _HEADER.size + number * _RECORD.size
+            if magic != _MAGIC or at > len(raw):
+                break
+            records = _RECORD.iter_unpack(raw[begin:at])
+            workers.append({name.rstrip(b"\0").decode(): value for name, value in records})
+        return workers
+
+    @classmethod
+    def decode(cls, raw: bytes) -> dict[str, int]:
+        """Counter name -> value, of all processes together; empty if no server has mapped the memory yet.
+
+        Gauges are summed too: ``connections_peak`` is exact for one process, else the most that there can
+        have been.
+        """
+        workers = cls.decode_workers(raw)
+        return {name: sum(worker[name] for worker in workers) for name in workers[0]} if workers else {}
+
+    def workers(self) -> list[dict[str, int]]:
+        """Counter name -> value for each process, now."""
+        return self.decode_workers(self.raw())
 
     def read(self) -> dict[str, int]:
-        """Counter name -> value, now."""
+        """Counter name -> value, of all processes together, now."""
         return self.decode(self.raw())
 
     def close(self) -> None:
@@ -107,7 +123,7 @@ class Server:
         self._env = dict(os.environ) | dict(env or {})
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the server)
         self._process: subprocess.Popen[bytes] | None = None
-        self._final: dict[str, int] = {}
+        self._final = b""
 
     def start(self, timeout_s: float = 10.0) -> Self:
         """Start and wait until the design says that it listens. Raises ``ServerError``."""
@@ -147,7 +163,11 @@ class Server:
 
     def counters(self) -> dict[str, int]:
         """Live counters; after the end their last values."""
-        return self._final or self._counters.read()
+        return Counters.decode(self._final or self._counters.raw())
+
+    def workers(self) -> list[dict[str, int]]:
+        """Live counters of each process; after the end their last values."""
+        return Counters.decode_workers(self._final or self._counters.raw())
 
     def alive(self) -> bool:
         """Whether the process still runs."""
@@ -178,7 +198,7 @@ class Server:
         try:
             self.stop()
         finally:
-            self._final = self._counters.read()
+            self._final = self._counters.raw()
             self._close()
 
     def _close(self) -> None:

@@ -18,6 +18,9 @@
 #define GETEVENTS_MS 500               /* longest sleep: bounds the reaction to a signal that just missed the call */
 #define WORK_BATCH 16                  /* connections taken off a queue of work at a time */
 
+/* Processes */
+#define WORKERS_MAX 64                 /* that share one port */
+
 /* Listening */
 #define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */
 

@@ -5,7 +5,8 @@
  * read a phase and are taken only when somebody asked for the file (counters_timed()).
  *
  * File layout (little endian): 8 bytes magic "NAICNT01", uint64 number of counters n, then n records of
- * { char name[24] (NUL-padded), uint64 value }. A reader needs no other description.
+ * { char name[24] (NUL-padded), uint64 value }. A reader needs no other description. A design of several processes has
+ * one such block for each, one after another, the first process's first.
  */
 #ifndef NAI_COUNTERS_H
 #define NAI_COUNTERS_H
@@ -64,9 +65,10 @@ extern struct counter *counters; /* COUNTER_COUNT records; never NULL */
 #define count_by(name, n) (counters[COUNTER_##name].value += (uint64_t)(n))
 #define counter_value(name) (counters[COUNTER_##name].value)
 
-/* Map FILE (created, or an existing /proc/self/fd/N) as the live counters; NULL keeps them private.
- * Returns 0, or -1 with errno. */
-int counters_open(const char *file);
+/* Map FILE (created, or an existing /proc/self/fd/N) as the live counters of this many processes, and count in the
+ * first block; NULL keeps them private. Returns 0, or -1 with errno. */
+int counters_open(const char *file, uint64_t processes);
+void counters_belong_to(uint64_t process); /* in a forked process: count in its own block from now on */
 bool counters_timed(void); /* true if a file was given: phase times are wanted */
 
 #endif

@@ -10,6 +10,7 @@ int listening_start(struct listening *listening, const struct options *options, 
 {
     *listening = (struct listening){
         .socket = tp_listen(&options->listen, &options->transport),
+        .interest = -1,
         .max_connections = options->max_connections,
         .max_descriptor = max_descriptor,
     };
@@ -77,6 +78,8 @@ bool listening_wanted(struct listening *listening, uint64_t now_ms)
 
 void listening_stop(struct listening *listening)
 {
+    if (listening->socket >= 0 && listening->interest >= 0)
+        tp_epoll_ctl(listening->interest, EPOLL_CTL_DEL, listening->socket, NULL);
     if (listening->socket >= 0)
         tp_close(listening->socket);
     listening->socket = -1;

@@ -1,6 +1,8 @@
 /* options.c: one table gives the parser, the defaults and --help. */
 #include "options.h"
 
+#include "bounds.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -48,7 +50,7 @@ static const struct row rows[] = {
      "run completions only when the loop asks for them (IORING_SETUP_DEFER_TASKRUN)", OPTIONS_RING},
     {"threads", "N", NUMBER, AT(threads), 1, 100000, "1000", "threads, each serving one connection at a time",
      OPTIONS_THREADS},
-    {"workers", "N", NUMBER, AT(workers), 1, 64, "1", "processes that serve", OPTIONS_WORKERS},
+    {"workers", "N", NUMBER, AT(workers), 1, WORKERS_MAX, "1", "processes that serve", OPTIONS_WORKERS},
     {"sharing", "shared|exclusive|reuseport", CHOICE, AT(sharing), 0, 0, "shared",
      "one listener in every worker's epoll set, the same with EPOLLEXCLUSIVE, or a listener each", OPTIONS_WORKERS},
 };

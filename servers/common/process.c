@@ -74,7 +74,7 @@ void process_start(struct options *options)
     struct sigaction action = {.sa_handler = stop}; /* no SA_RESTART: getevents is to return */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    if (counters_open(options->counters) != 0)
+    if (counters_open(options->counters, options->workers) != 0)
         process_fail(options, "open the counters file");
 }
 

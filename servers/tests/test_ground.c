@@ -85,8 +85,8 @@ static void check_counters(void)
     CHECK(!counters_timed(), "not yet");
     count(accepts);
     uint64_t before = counter_value(accepts);
-    CHECK(counters_open("/nowhere/x") == -1 && errno == ENOENT && !counters_timed(), "refused");
-    CHECK(counters_open(path) == 0 && counters_timed(), "opened");
+    CHECK(counters_open("/nowhere/x", 1) == -1 && errno == ENOENT && !counters_timed(), "refused");
+    CHECK(counters_open(path, 2) == 0 && counters_timed(), "opened");
     count(accepts);
     count_by(bytes_sent, 1000);
 
@@ -94,11 +94,16 @@ static void check_counters(void)
         char magic[8];
         uint64_t n;
         struct counter counters[COUNTER_COUNT];
-    } seen;
+    } seen, second;
     int file = open(path, O_RDONLY);
     NEED(file >= 0);
-    CHECK(read(file, &seen, sizeof seen) == sizeof seen && read(file, &seen, 1) == 0, "size");
-    NEED(pread(file, &seen, sizeof seen, 0) == sizeof seen);
+    counters_belong_to(1);
+    count(replies);
+    counters_belong_to(0);
+    NEED(read(file, &seen, sizeof seen) == sizeof seen);
+    CHECK(read(file, &second, sizeof second) == sizeof second && read(file, &second, 1) == 0, "size");
+    CHECK(memcmp(second.magic, "NAICNT01", 8) == 0 && second.n == COUNTER_COUNT, "second header");
+    CHECK(second.counters[COUNTER_replies].value == 1 && second.counters[COUNTER_accepts].value == 0, "a block each");
     close(file);
     CHECK(memcmp(seen.magic, "NAICNT01", 8) == 0 && seen.n == COUNTER_COUNT, "header");
     CHECK(strcmp(seen.counters[COUNTER_accepts].name, "accepts") == 0 && seen.counters[COUNTER_accepts].value == before + 1,
