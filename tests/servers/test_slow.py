@@ -1,0 +1,29 @@
+"""``/slow/``: CPU work of a stated size, or with ``--slow-sleeps`` a sleep that holds the design up."""
+
+import time
+
+import pytest
+
+SLOW_US = 300_000
+REQUESTS = 3
+
+
+@pytest.mark.parametrize("sleeps", [True, False])
+def test_slow_burns_or_sleeps(serve, design, small, client, eventually, sleeps):
+    server = serve(design, small.root, slow_us=SLOW_US, slow_sleeps=sleeps)
+    clock = (~server.pid << 3) | 2  # the process's CPU time, clock_getcpuclockid(3)
+    with client(server.address, 30.0) as one:
+        assert one.ask("/1k.bin").status == 200
+        begin_s, cpu_begin_s = time.monotonic(), time.clock_gettime(clock)
+        for _ in range(REQUESTS):
+            reply = one.ask("/slow/1k.bin")
+            assert (reply.status, reply.body) == (200, small.on_disk(small.files[0]).read_bytes())
+        took_s, cpu_s = time.monotonic() - begin_s, time.clock_gettime(clock) - cpu_begin_s
+    wanted_s = REQUESTS * SLOW_US / 1e6
+    eventually(lambda: server.counters()["replies"] == REQUESTS + 1)
+    assert server.counters()["blocked_calls"] == (REQUESTS if sleeps else 0)
+    if sleeps:
+        assert took_s >= wanted_s
+        assert cpu_s < wanted_s / 2
+    else:
+        assert cpu_s > wanted_s / 2
