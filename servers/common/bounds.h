@@ -29,6 +29,13 @@
 #define FIBER_GUARD_BYTES 65536        /* below it; wider than a page, so that no large frame steps over it */
 #define SIGNAL_STACK_BYTES 65536       /* where a fault is handled whose own stack is full */
 
+/* io_uring */
+#define RING_SUBMISSIONS 512           /* asked for before the kernel must be entered; a power of two, like the next two */
+#define RING_COMPLETIONS 8192          /* taken in one turn; the kernel keeps what is beyond, at a price */
+#define RING_BUFFERS 512               /* requests received in one turn; with more, receives are asked for anew */
+#define RING_BUFFER_BYTES 2048         /* of one; most requests fit */
+#define RING_ACCEPTS 1024              /* accepts armed at a time, whatever the accept limit */
+
 /* Files */
 #define FILES_MAX 2048                 /* files kept, in memory or open */
 #define FILE_IN_MEMORY_BYTES 32768     /* up to this size a file is kept in memory, above it goes out by sendfile */

@@ -26,6 +26,38 @@ int listening_pause(struct listening *listening, uint64_t now_ms)
     return -1;
 }
 
+int listening_accepted(struct listening *listening, int result, uint64_t now_ms)
+{
+    if (result >= 0 && (uint64_t)result <= listening->max_descriptor) {
+        count(accepts);
+        return result;
+    }
+    if (result >= 0) /* a descriptor beyond the design's tables: as good as none */
+        tp_abort(result);
+    switch (-result) {
+    case EAGAIN:
+    case EINTR:
+    case ECANCELED:
+        return -1;
+    /* Errors of the one connection that was about to be returned; accept(2) says to try again. */
+    case ECONNABORTED:
+    case EPERM:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        count(accept_errors);
+        return -1;
+    default: /* EMFILE, ENFILE, ENOBUFS, ENOMEM; and nothing unforeseen may spin either */
+        count(accept_errors);
+        return listening->paused ? -1 : listening_pause(listening, now_ms);
+    }
+}
+
 int listening_accept(struct listening *listening, uint64_t now_ms)
 {
     if (listening->paused || listening->socket < 0)
@@ -33,38 +65,11 @@ int listening_accept(struct listening *listening, uint64_t now_ms)
     if (counter_value(connections_open) >= listening->max_connections)
         return listening_pause(listening, now_ms);
     for (;;) {
-        int socket = tp_accept(listening->socket, NULL);
-        if (socket >= 0 && (uint64_t)socket <= listening->max_descriptor) {
-            count(accepts);
+        int result = tp_accept(listening->socket, NULL);
+        bool empty = result < 0 && errno == EAGAIN;
+        int socket = listening_accepted(listening, result < 0 ? -errno : result, now_ms);
+        if (socket >= 0 || empty || listening->paused)
             return socket;
-        }
-        if (socket >= 0) { /* a descriptor beyond the design's tables: as good as none */
-            tp_abort(socket);
-            count(accept_errors);
-            return listening_pause(listening, now_ms);
-        }
-        switch (errno) {
-        case EAGAIN:
-            return -1;
-        case EINTR:
-            continue;
-        /* Errors of the one connection that was about to be returned; accept(2) says to try again. */
-        case ECONNABORTED:
-        case EPERM:
-        case EPROTO:
-        case ENETDOWN:
-        case ENOPROTOOPT:
-        case EHOSTDOWN:
-        case ENONET:
-        case EHOSTUNREACH:
-        case EOPNOTSUPP:
-        case ENETUNREACH:
-            count(accept_errors);
-            continue;
-        default: /* EMFILE, ENFILE, ENOBUFS, ENOMEM; and nothing unforeseen may spin either */
-            count(accept_errors);
-            return listening_pause(listening, now_ms);
-        }
     }
 }
 

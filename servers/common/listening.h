@@ -25,6 +25,9 @@ int listening_start(struct listening *listening, const struct options *options, 
 /* The next connection of the accept queue, or -1: the queue is empty, or accepting has just paused. */
 int listening_accept(struct listening *listening, uint64_t now_ms);
 
+/* For who lets the kernel accept: what became of an accept, a socket or minus an errno. Returns the socket, or -1. */
+int listening_accepted(struct listening *listening, int result, uint64_t now_ms);
+
 /* Pause, for a resource that only the design knows to be exhausted. Returns -1. */
 int listening_pause(struct listening *listening, uint64_t now_ms);
 
