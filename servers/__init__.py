@@ -5,7 +5,17 @@
 ...     print(server.address, server.counters()["accepts"])
 """
 
-from servers._build import GENERATORS, VARIANTS, BuildError, binary, binary_hash, build, build_root, designs
+from servers._build import (
+    GENERATORS,
+    VARIANTS,
+    BuildError,
+    binary,
+    binary_hash,
+    build,
+    build_root,
+    designs,
+    unavailable,
+)
 from servers._server import Counters, Server, ServerError, arguments
 
 __all__ = [
@@ -21,4 +31,5 @@ __all__ = [
     "build",
     "build_root",
     "designs",
+    "unavailable",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import functools
 import hashlib
@@ -24,6 +25,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "asan": ("--buildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"),
     "tsan": ("--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false"),
 }
+
+#: The system call has this number on every architecture; the structure holds all defaults when it is zero.
+_IO_URING_SETUP = 425
+_IO_URING_PARAMS_BYTES = 120
 
 #: Executables that are no designs: the generators of load.
 GENERATORS = ("load", "rawload")
@@ -48,11 +53,51 @@ def designs() -> dict[str, Path]:
     }
 
 
+def unavailable() -> dict[str, str]:
+    """Design -> the one line that brings it, for the designs that cannot be built or cannot run here."""
+    remedy = _no_liburing() or _no_io_uring()
+    return dict.fromkeys(_on_liburing(), remedy) if remedy else {}
+
+
+def _on_liburing() -> list[str]:
+    """Names of the designs that ``meson.build`` leaves out without liburing."""
+    names = re.search(
+        r"^on_liburing = \[(.*?)\]", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
+    )
+    if names is None:
+        raise BuildError("servers/meson.build has no list `on_liburing = [...]`: restore it")
+    return re.findall(r"'([^']+)'", names[1])
+
+
+@functools.lru_cache(maxsize=1)
+def _no_liburing() -> str | None:
+    """Ask pkg-config, as Meson does."""
+    try:
+        found = subprocess.run(["pkg-config", "--exists", "liburing"], capture_output=True).returncode == 0
+    except OSError:
+        found = False
+    return None if found else "liburing is missing: make system (as root)"
+
+
+@functools.lru_cache(maxsize=1)
+def _no_io_uring() -> str | None:
+    """Ask the kernel for a ring: it is too old, or ``kernel.io_uring_disabled`` or a container forbids it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    ring = libc.syscall(_IO_URING_SETUP, 1, ctypes.create_string_buffer(_IO_URING_PARAMS_BYTES))
+    if ring >= 0:
+        os.close(ring)
+        return None
+    reason = os.strerror(ctypes.get_errno())
+    return f"io_uring: {reason}: sudo sysctl kernel.io_uring_disabled=0, and allow it in the container"
+
+
 def binary(name: str, variant: str = "release") -> Path:
     """Path of a design's or generator's executable, built if need be; ``ValueError`` names the known ones."""
     known = [*designs(), *GENERATORS]
     if name not in known:
         raise ValueError(f"no design {name!r}: there are {', '.join(known)}")
+    if name in _not_built():
+        raise BuildError(f"{name} is not built: {unavailable()[name]}")
     # Meson builds an executable in the folder that its source's meson.build names.
     path = build(variant) / (Path("load", name) if name in GENERATORS else name)
     if not path.is_file():
@@ -60,6 +105,10 @@ def binary(name: str, variant: str = "release") -> Path:
             f"{name} is not among what was built: is it in servers/**/meson.build as an executable?"
         )
     return path
+
+
+def _not_built() -> list[str]:
+    return _on_liburing() if _no_liburing() else []
 
 
 def binary_hash(path: Path | str) -> str:
@@ -92,7 +141,8 @@ def build(variant: str = "release") -> Path:
             stamp.unlink(missing_ok=True)
             _configure(folder, variant)
             # Tests and fuzz targets are built by who runs them (meson test).
-            programs = [*designs(), *(f"load/{name}" for name in GENERATORS)]
+            built = [name for name in designs() if name not in _not_built()]
+            programs = [*built, *(f"load/{name}" for name in GENERATORS)]
             _run([_ninja(), "-C", str(folder), *programs], f"the {variant} build of the servers failed")
             stamp.write_text(sources)
     return folder
@@ -105,7 +155,8 @@ def build_root() -> Path:
 
 def _sources_state() -> str:
     """State of the sources that people edit: stat(2) of 50 files costs less than starting ninja."""
-    digest = hashlib.sha256(f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')}".encode())
+    setting = f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')} {_no_liburing()}"
+    digest = hashlib.sha256(setting.encode())
     for path in sorted(SOURCE.rglob("*")):
         if path.suffix in {".c", ".h", ".S"} or path.name in {"meson.build", "meson.options"}:
             status = path.stat()
@@ -123,6 +174,7 @@ def _configure(folder: Path, variant: str) -> None:
             importlib.metadata.version("meson"),
             str(os.environ.get("CC")),
             str(os.environ.get("CFLAGS")),
+            str(_no_liburing()),
             *VARIANTS[variant],
         ]
     )

@@ -116,13 +116,27 @@ def eventually():
     return wait
 
 
+@pytest.fixture(scope="session")
+def can_run(release):
+    """Skip a test of a design that cannot be built or cannot run here, with the line that brings it."""
+
+    def check(design):
+        if design in servers.unavailable():
+            pytest.skip(f"{design}: {servers.unavailable()[design]}")
+
+    return check
+
+
 @pytest.fixture
-def serve(release):
+def serve(can_run):
     """Start servers by name; all are stopped at the end."""
     with contextlib.ExitStack() as stack:
-        yield lambda design, root, **options: stack.enter_context(
-            servers.Server(design, root=root, **options)
-        )
+
+        def start(design, root, **options):
+            can_run(design)
+            return stack.enter_context(servers.Server(design, root=root, **options))
+
+        yield start
 
 
 @pytest.fixture(params=SPEAKING)

@@ -155,6 +155,7 @@ def _binaries() -> dict[str, str]:
     return {
         name: servers.binary_hash(servers.binary(name))[:16]
         for name in (*servers.designs(), *servers.GENERATORS)
+        if name not in servers.unavailable()
     }
 
 
