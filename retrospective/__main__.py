@@ -30,6 +30,14 @@ def parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="measure one chapter and execute its notebook")
     run.add_argument("chapter")
     run.add_argument("--profile", default="quick", help="smoke, quick or paper (default: quick)")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="NAME=VALUE",
+        help="another parameter of the notebook, its value in YAML: --set 'designs=[epoll, poll]'; may be repeated",
+    )
 
     test = verbs.add_parser("test", help="everything `make test` runs; further arguments go to pytest")
     test.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -80,7 +88,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
         case "reference":
             workflow.reference(arguments.chapters)
         case "run":
-            workflow.run(arguments.chapter, arguments.profile)
+            workflow.run(arguments.chapter, arguments.profile, **commands.changes(arguments.changes))
         case "test":
             return commands.test(arguments.arguments)
         case "lab":

@@ -35,6 +35,20 @@ def test(arguments: Sequence[str] = ()) -> int:
     return 0
 
 
+def changes(given: Sequence[str]) -> dict[str, object]:
+    """``NAME=VALUE`` words as a dictionary, the values read as YAML."""
+    import yaml  # noqa: PLC0415
+
+    pairs = [word.partition("=") for word in given]
+    for name, equals, _ in pairs:
+        if not equals or not name.isidentifier():
+            raise ValueError(f"--set wants NAME=VALUE, not {name}{equals}")
+    try:
+        return {name: yaml.safe_load(value) for name, _, value in pairs}
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set: {error}") from None
+
+
 def claims(*, source: str, profile: str, as_json: bool) -> None:
     """Print the ledger."""
     from retrospective import workflow  # noqa: PLC0415 (pandas)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,14 +51,21 @@ def retrospective(source: str, profile: str, target: Path, chapters: Sequence[st
             print(document.relative_to(paths.ROOT) if document.is_relative_to(paths.ROOT) else document)
 
 
-def run(name: str, profile: str) -> None:
-    """Measure one chapter and execute its notebook from those rows."""
+def run(name: str, profile: str, **changes: object) -> None:
+    """Measure one chapter and execute its notebook from those rows.
+
+    ``changes`` are other parameters of the notebook, as its first cell names them; the copy then lies apart.
+    """
     module = chapter(name)
     if profile not in module.PROFILES:
         raise ValueError(f"no profile {profile!r}: there are {', '.join(module.PROFILES)}")
-    module.run(profile)
     notebook = executed_path(name, "live", profile)
-    with_stamp(notebook, fingerprint("live", profile), lambda: execute(name, "live", profile, notebook))
+    if changes:
+        notebook = notebook.with_stem(f"{notebook.stem}_changed")
+        execute(name, "live", profile, notebook, **changes)
+    else:
+        module.run(profile)
+        with_stamp(notebook, fingerprint("live", profile), lambda: execute(name, "live", profile, notebook))
     print(notebook.relative_to(paths.ROOT) if notebook.is_relative_to(paths.ROOT) else notebook)
 
 
@@ -123,6 +132,15 @@ def executed_path(name: str, source: str, profile: str) -> Path:
     return paths.BUILD / "notebooks" / (profile if source == "live" else "recorded") / CHAPTERS[name]
 
 
+def parameters_of(notebook: Path) -> list[str]:
+    """Names that the cell tagged ``parameters`` gives values to (papermill misses those typed ``X | None``)."""
+    import nbformat  # noqa: PLC0415
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    return [line.target.id for line in ast.parse(cell.source).body if isinstance(line, ast.AnnAssign)]
+
+
 def execute(name: str, source: str, profile: str, output: Path, **parameters: object) -> None:
     """Execute a chapter's notebook with papermill into ``output``.
 
@@ -130,11 +148,12 @@ def execute(name: str, source: str, profile: str, output: Path, **parameters: ob
     """
     notebook = paths.NOTEBOOKS / CHAPTERS[name]
     values = {"source": source, "profile": profile, **parameters}
-    known = papermill.inspect_notebook(notebook)
+    known = parameters_of(notebook)
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it has {', '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it would warn of parameters it does not know
     papermill.execute_notebook(
         notebook, output, parameters=values, cwd=paths.NOTEBOOKS, execution_timeout=600, progress_bar=True
     )

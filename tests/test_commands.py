@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 import servers
-from retrospective import bench, paths
+from retrospective import bench, commands, paths
 from retrospective.lab import filesets
 
 VERDICTS = {
@@ -60,6 +61,25 @@ def test_claims_for_people():
     assert result.returncode == 0, result.stderr
     assert "verdict" in result.stdout.splitlines()[0]
     assert "A1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("designs", "--set wants NAME=VALUE"),
+        ("designs=[epoll", "--set: "),
+        ("desings=[epoll]", "01_accept.ipynb has no parameter desings: it has .*designs.*work_us"),
+    ],
+)
+def test_run_says_what_is_wrong_with_a_parameter(word, said):
+    result = command("run", "accept", "--profile", "smoke", "--set", word)
+    assert result.returncode == 1
+    assert re.search(said, result.stderr), result.stderr
+
+
+def test_changed_parameters_are_read_as_yaml():
+    given = commands.changes(["designs=[epoll, poll]", "work_us=20", "limits=['1', inf]"])
+    assert given == {"designs": ["epoll", "poll"], "work_us": 20, "limits": ["1", "inf"]}
 
 
 def test_bench_lists_its_ids_and_refuses_others():
