@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from retrospective import paths
@@ -98,10 +99,21 @@ class Process:
         return usage
 
     def cpu_s(self) -> float:
-        """CPU time of all its threads so far, by the kernel's clock of it (clock_getcpuclockid(3))."""
-        if self._usage is not None:
-            return self._usage.cpu_s
-        return time.clock_gettime((~self.pid << 3) | 2)
+        """CPU time of all its threads so far; after its end, of the children it awaited too."""
+        return cpu_s(self.pid) if self._usage is None else self._usage.cpu_s
+
+    def family(self) -> tuple[int, ...]:
+        """Process ids of itself and of its descendants that run now, each generation in the order of birth."""
+        children: dict[int, list[tuple[int, int]]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_bytes().rpartition(b")")[2].split()  # proc(5): from the third field on
+                pid, parent, born_ticks = int(stat.parent.name), int(fields[1]), int(fields[19])
+                children.setdefault(parent, []).append((born_ticks, pid))
+        pids = [self.pid]
+        for pid in pids:  # grows
+            pids += [child for _, child in sorted(children.get(pid, []))]
+        return tuple(pids)
 
 
 class LabError(RuntimeError):
@@ -322,6 +334,11 @@ class LoopbackLab(Hosts):
     def steered_as_promised(self) -> bool:
         """Nothing is promised."""
         return True
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process's threads so far, by the kernel's clock of it (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def whole(file: int) -> bytes:

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 TEXT = {
     *("key", "chapter", "experiment", "kind", "profile", "design", "label", "accept_limit", "workload"),
     *("load_mode", "charge", "machine", "kernel", "binary", "started_at", "options", "load"),
-    *("status", "reason", "log", "latency_histogram", "per_second"),
+    *("status", "reason", "log", "latency_histogram", "per_second", "worker_accepts", "worker_cpu_s"),
 }
 COUNTS = {
     *("schema", "backlog", "work_us", "clients", "round", "attempt", "bodies_verified", "bodies_mismatched"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrospective.lab.hosts import Hosts, Process, whole
+from retrospective.lab.hosts import Hosts, cpu_s, whole
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
@@ -68,8 +68,10 @@ class Reading:
     """Everything at one moment. Differences of two readings make a trial's rates."""
 
     at_s: float
-    server_cpu_s: float
-    server_delay_s: float | None  # time the server was runnable but not running
+    server_cpu_s: tuple[float, ...]  # of each of the server's processes, all threads
+    server_times: tuple[bytes, ...]  # /proc/PID/stat
+    server_schedstat: tuple[bytes, ...]
+    server_io: tuple[bytes, ...]
     ksoftirqd_s: (
         float | None
     )  # CPU time of the server CPU's softirq thread: delay by the server's own packets
@@ -77,21 +79,26 @@ class Reading:
     netstat: bytes
     softnet: bytes
     stat: bytes
-    server_io: bytes
 
 
 class Gauge:
-    """Takes readings of one server; all files are open beforehand, so that one costs little."""
+    """Takes readings of one server; all files are open beforehand, so that one costs little.
 
-    def __init__(self, lab: Hosts, server: Process, counters: Callable[[], bytes] | None) -> None:
+    ``server`` are the process ids of the server and its children, which it must have by now.
+    """
+
+    def __init__(self, lab: Hosts, server: Sequence[int], counters: Callable[[], bytes] | None) -> None:
         self._server = server
         self._counters = counters
         self._netstat = lab.file("server", "/proc/net/netstat")
         with contextlib.ExitStack() as stack:
+
+            def each(name: str) -> list[int | None]:
+                return [stack.enter_context(_opened(f"/proc/{pid}/{name}")) for pid in server]
+
             self._softnet = stack.enter_context(_opened("/proc/net/softnet_stat"))
             self._stat = stack.enter_context(_opened("/proc/stat"))
-            self._schedstat = stack.enter_context(_opened(f"/proc/{server.pid}/schedstat"))
-            self._io = stack.enter_context(_opened(f"/proc/{server.pid}/io"))
+            self._times, self._schedstat, self._io = each("stat"), each("schedstat"), each("io")
             thread = _ksoftirqd(lab.server_cpu)
             self._ksoftirqd = stack.enter_context(_opened(f"/proc/{thread}/schedstat" if thread else None))
             self._close = stack.pop_all().close
@@ -105,21 +112,21 @@ class Gauge:
     def read(self) -> Reading:
         """Take one reading; ``ProcessLookupError`` if the server is gone."""
         try:
-            server_cpu_s = self._server.cpu_s()
+            server_cpu_s = tuple(cpu_s(pid) for pid in self._server)
         except OSError as error:
             raise ProcessLookupError("the server is gone") from error
-        server = _content(self._schedstat).split()
         softirq = _content(self._ksoftirqd).split()
         return Reading(
             at_s=time.monotonic(),
             server_cpu_s=server_cpu_s,
-            server_delay_s=int(server[1]) / 1e9 if len(server) > 1 else None,
+            server_times=tuple(map(_content, self._times)),
+            server_schedstat=tuple(map(_content, self._schedstat)),
+            server_io=tuple(map(_content, self._io)),
             ksoftirqd_s=int(softirq[0]) / 1e9 if softirq else None,
             counters=self._counters() if self._counters else b"",
             netstat=_content(self._netstat),
             softnet=_content(self._softnet),
             stat=_content(self._stat),
-            server_io=_content(self._io),
         )
 
 
@@ -141,21 +148,31 @@ def differences(begin: Reading, end: Reading, server_cpu: int, client_cpu: int) 
         return min(1.0, (cpus_end[cpu][kind] - cpus_begin[cpu][kind]) / elapsed)
 
     steal = [s for s in (share(server_cpu, "steal"), share(client_cpu, "steal")) if s is not None]
-    delay = None
-    if end.server_delay_s is not None and begin.server_delay_s is not None:
-        delay = (end.server_delay_s - begin.server_delay_s) / elapsed
     softirq_thread = 0.0
     if end.ksoftirqd_s is not None and begin.ksoftirqd_s is not None:
         softirq_thread = (end.ksoftirqd_s - begin.ksoftirqd_s) / elapsed
     busy = [share(server_cpu, kind) for kind in ("user", "nice", "system")]
-    used = (end.server_cpu_s - begin.server_cpu_s) / elapsed
+    processes_cpu_s = [
+        after - before for before, after in zip(begin.server_cpu_s, end.server_cpu_s, strict=True)
+    ]
+    used = sum(processes_cpu_s) / elapsed
+    delays, foreign_delays = _delays(begin, end, used, softirq_thread)
     others = None if None in busy else max(0.0, sum(busy) - used - softirq_thread)  # type: ignore[arg-type]
     read_begin, read_end = _read_bytes(begin.server_io), _read_bytes(end.server_io)
+    user, system = (
+        after - before
+        for before, after in zip(
+            _user_and_system(begin.server_times), _user_and_system(end.server_times), strict=True
+        )
+    )
     return {
         "elapsed_s": elapsed,
+        "processes_cpu_s": processes_cpu_s,
         "server_cpu_share": used,
-        "server_run_delay_share": delay,
-        "server_foreign_delay_share": None if delay is None else max(0.0, delay - softirq_thread),
+        # By ticks, as the kernel has no finer account of it.
+        "user_part": user / (user + system) if user + system else None,
+        "server_run_delay_share": sum(delays) if delays else None,
+        "server_foreign_delay_share": max(0.0, *foreign_delays) if delays else None,
         "cpu0_others_share": others,
         "cpu0_softirq_share": share(server_cpu, "softirq"),
         "cpu1_softirq_share": share(client_cpu, "softirq"),
@@ -169,18 +186,19 @@ def differences(begin: Reading, end: Reading, server_cpu: int, client_cpu: int) 
     }
 
 
-def sockets_and_files(pid: int) -> tuple[int, int] | None:
-    """Count a process's open sockets and regular files; ``None`` if it is gone or not ours to look at."""
+def sockets_and_files(pids: Sequence[int]) -> tuple[int, int] | None:
+    """Count processes' open sockets and regular files; ``None`` if one is gone or not ours to look at."""
     sockets = files = 0
     try:
-        with os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                try:
-                    target = os.readlink(entry.path)
-                except FileNotFoundError:  # closed in between
-                    continue
-                sockets += target.startswith("socket:")
-                files += target.startswith("/") and not target.startswith(("/dev/", "/memfd:"))
+        for pid in pids:
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    try:
+                        target = os.readlink(entry.path)
+                    except FileNotFoundError:  # closed in between
+                        continue
+                    sockets += target.startswith("socket:")
+                    files += target.startswith("/") and not target.startswith(("/dev/", "/memfd:"))
     except OSError:
         return None
     return sockets, files
@@ -192,11 +210,42 @@ def established(tcp_table: str) -> int:
     return sum(row[3] == "01" and row[9] != "0" for row in rows)
 
 
-def _read_bytes(io: bytes) -> int | None:
-    for line in io.decode().splitlines():
-        if line.startswith("read_bytes:"):
-            return int(line.split()[1])
-    return None
+def _delays(
+    begin: Reading, end: Reading, used: float, softirq_thread: float
+) -> tuple[list[float], list[float]]:
+    """How long each process was runnable but not running, and how much of that was due to others.
+
+    Both as shares of the window, by the schedstat of main threads (proc(5)). A server's processes share one CPU,
+    and its threads do: that they delay one another is how it works, not a disturbance. So what the rest of the
+    server used is taken off a delay, as is what the softirq thread used for the server's packets. What
+    remains is certainly foreign, and in a server that always has work it is all that is: a process that is
+    always runnable waits whenever it does not run, so its delay less its siblings' time is the others' time. The
+    delay of a main thread that seldom runs says little, and the CPU's ticks are left to tell.
+    """
+    elapsed = end.at_s - begin.at_s
+    delays, foreign = [], []
+    for before, after in zip(begin.server_schedstat, end.server_schedstat, strict=True):
+        if not before or not after:
+            return [], []
+        ran, waited = (
+            (int(late) - int(early)) / 1e9 / elapsed
+            for early, late in zip(before.split()[:2], after.split()[:2], strict=True)
+        )
+        delays.append(waited)
+        foreign.append(waited - max(0.0, used - ran) - softirq_thread)
+    return delays, foreign
+
+
+def _user_and_system(times: Sequence[bytes]) -> tuple[int, int]:
+    """Ticks in user mode and in the kernel of all processes, fields 14 and 15 of /proc/PID/stat."""
+    fields = [text.rpartition(b")")[2].split() for text in times if text]
+    return sum(int(words[11]) for words in fields), sum(int(words[12]) for words in fields)
+
+
+def _read_bytes(io: Sequence[bytes]) -> int | None:
+    """Bytes that devices read for all processes; ``None`` where we may not know."""
+    lines = [line for text in io for line in text.decode().splitlines() if line.startswith("read_bytes:")]
+    return sum(int(line.split()[1]) for line in lines) if len(lines) == len(io) else None
 
 
 @contextlib.contextmanager

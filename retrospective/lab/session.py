@@ -9,7 +9,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ MOST_LAG_P99_US = 10_000.0
 #: A generator that uses this much of its CPU was the bottleneck itself.
 SATURATED_SHARE = 0.97
 #: Share of the window in which another process had the server's CPU, as the server's run delay tells it (a busy
-#: server waits) or the CPU's ticks (an idle one hardly does). Neither is exact: a softirq on the server's CPU delays
-#: the server it has just woken by up to 8 % of the window, and ticks are few.
+#: server waits; what its own processes wait for one another is taken off, kernel_counters._delays) or the CPU's
+#: ticks (an idle one hardly does). Neither is exact: a softirq on the server's CPU delays the server it has just
+#: woken by up to 8 % of the window, and ticks are few.
 MOST_OTHERS = 0.10
 #: Share of the window in which the hypervisor gave a CPU to others.
 MOST_STOLEN = 0.05
@@ -114,10 +115,12 @@ class Session:
         if disturbance is None:  # a planted eviction must be able to happen
             self._stack.enter_context(pagecache.held(on_disk))
         server = self.start_server()
-        before = kernel_counters.sockets_and_files(server.pid)
-        report, happened = self._measure(server, disturbance)
-        row |= _of_generator(report) | _of_kernel(happened, report) | _of_counters(happened)
-        row["fds_leaked"] = self._leaked(server, before)
+        family = server.family()
+        before = kernel_counters.sockets_and_files(family)
+        report, happened = self._measure(server, family, disturbance)
+        row |= _of_generator(report) | _of_kernel(happened, report)
+        row |= _of_counters(happened) | _of_workers(happened)
+        row["fds_leaked"] = self._leaked(family, before)
         self._judge(row, report["replies_not_200"], server, on_disk)
 
     def start_server(self) -> Process:
@@ -212,12 +215,15 @@ class Session:
         )
 
     def _measure(
-        self, server: Process, disturbance: Callable[[Hosts, Process], None] | None
+        self,
+        server: Process,
+        family: Sequence[int],
+        disturbance: Callable[[Hosts, Process], None] | None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         warmup_s = float(self._load.get("warmup-s", 0.5))
         duration_s = float(self._load.get("duration-s", 2.0))
         has_counters = self._design not in PEERS
-        with kernel_counters.Gauge(self._lab, server, self._counters.raw if has_counters else None) as gauge:
+        with kernel_counters.Gauge(self._lab, family, self._counters.raw if has_counters else None) as gauge:
             generator = self._start_generator()
             begin_s = time.monotonic() + _LEAD_S + warmup_s
             try:
@@ -238,8 +244,14 @@ class Session:
             raise Rejected("generator-failed", f"it {what}", "failed")
         report = json.loads(os.pread(self._report, 1 << 24, 0))
         happened = kernel_counters.differences(begin, end, self._lab.server_cpu, self._lab.client_cpu)
-        first, last = servers.Counters.decode(begin.counters), servers.Counters.decode(end.counters)
-        happened["counted"] = {name: value - first.get(name, 0) for name, value in last.items()}
+        happened["workers"] = [
+            {name: value - first[name] for name, value in last.items()}
+            for first, last in zip(
+                servers.Counters.decode_workers(begin.counters),
+                servers.Counters.decode_workers(end.counters),
+                strict=False,
+            )
+        ]
         return report, happened
 
     # ------------------------------------------------------------------------------------------ the checks
@@ -247,14 +259,14 @@ class Session:
     def _ended(self, server: Process) -> Rejected:
         return Rejected("server-failed", f"it ended with code {_code(server)} under load", "failed")
 
-    def _leaked(self, server: Process, before: tuple[int, int] | None) -> int | None:
+    def _leaked(self, family: Sequence[int], before: tuple[int, int] | None) -> int | None:
         """Descriptors beyond those that open connections and served files account for."""
         deadline = time.monotonic() + _DRAIN_S
         while True:
-            after = kernel_counters.sockets_and_files(server.pid)
+            after = kernel_counters.sockets_and_files(family)
             if before is None or after is None:
                 return None
-            files = max(0, after[1] - before[1] - len(self._files.files))
+            files = max(0, after[1] - before[1] - len(family) * len(self._files.files))
             sockets = max(0, after[0] - before[0])
             if sockets == 0:
                 return files
@@ -336,18 +348,40 @@ def _of_generator(report: Mapping[str, Any]) -> Row:
     }
 
 
+#: What differences of readings tell besides columns of a row.
+_NOT_COLUMNS = {"elapsed_s", "workers", "processes_cpu_s", "user_part"}
+
+
 def _of_kernel(happened: Mapping[str, Any], report: Mapping[str, Any]) -> Row:
-    row = {name: value for name, value in happened.items() if name not in ("counted", "elapsed_s")}
-    replies_per_s = report["replies_per_s"]
-    row["server_cpu_us_per_reply"] = (
-        happened["server_cpu_share"] / replies_per_s * 1e6 if replies_per_s else None
-    )
+    row = {name: value for name, value in happened.items() if name not in _NOT_COLUMNS}
+    replies_per_s, user_part = report["replies_per_s"], happened["user_part"]
+    if replies_per_s:
+        cpu_us = happened["server_cpu_share"] / replies_per_s * 1e6
+        row["server_cpu_us_per_reply"] = cpu_us
+        if user_part is not None:
+            row["server_user_us_per_reply"] = cpu_us * user_part
+            row["server_system_us_per_reply"] = cpu_us * (1 - user_part)
     return row
+
+
+def _of_workers(happened: Mapping[str, Any]) -> Row:
+    """How a design's processes share the work; nothing for one process, or a peer."""
+    accepts = [worker["accepts"] for worker in happened["workers"]]
+    cpu_s = happened["processes_cpu_s"]
+    if len(accepts) < 2 or len(cpu_s) != len(accepts):
+        return {}
+    return {
+        "worker_accepts": json.dumps(accepts),
+        "worker_accept_share_max": max(accepts) / sum(accepts) if sum(accepts) else None,
+        "worker_cpu_s": json.dumps([round(spent_s, 6) for spent_s in cpu_s]),
+        "worker_cpu_share_max": max(cpu_s) / sum(cpu_s) if sum(cpu_s) else None,
+    }
 
 
 def _of_counters(happened: Mapping[str, Any]) -> Row:
     """Rates and means from the design's own counters; all missing for a peer, which has none."""
-    counted, elapsed_s = happened["counted"], happened["elapsed_s"]
+    workers, elapsed_s = happened["workers"], happened["elapsed_s"]
+    counted = {name: sum(worker[name] for worker in workers) for name in workers[0]} if workers else {}
 
     def mean(total: str, number: str, scale: float = 1.0) -> float | None:
         return counted[total] / counted[number] * scale if counted.get(number) else None
@@ -362,6 +396,7 @@ def _of_counters(happened: Mapping[str, Any]) -> Row:
         "accept_us": mean("accept_ns", "accepts", 1e-3),
         "accept_phase_us": mean("accept_ns", "accept_phases", 1e-3),
         "work_us_per_item": mean("work_ns", "work_items", 1e-3),
+        "system_calls_per_reply": mean("system_calls", "replies"),
     }
 
 

@@ -41,7 +41,9 @@ ROW_COLUMNS = tuple(
     accepts_per_s getevents_per_s accepts_per_phase work_items_per_phase events_per_getevents getevents_us
     accept_us accept_phase_us work_us_per_item
     drop_overflow_per_s drop_syn_per_s drop_listen_per_s drop_softnet_per_s queue_drops_per_s
-    server_cpu_us_per_reply server_cpu_share server_run_delay_share server_foreign_delay_share
+    server_cpu_us_per_reply server_user_us_per_reply server_system_us_per_reply system_calls_per_reply
+    worker_accept_share_max worker_cpu_share_max worker_accepts worker_cpu_s
+    server_cpu_share server_run_delay_share server_foreign_delay_share
     cpu0_others_share
     cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
     latency_mean_us latency_p50_us latency_p90_us latency_p99_us latency_p999_us latency_max_us

@@ -1,5 +1,6 @@
 """The two hosts: addresses, steering, routes of the raw client, processes and what is known of them."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -185,6 +186,24 @@ def test_a_process_and_what_is_known_of_it(kind):
         assert not spinning.alive()
         spinning.send_signal(signal.SIGTERM)  # nothing left to signal
         assert lab.spawn(CLIENT, ["sh", "-c", "exit 7"]).wait(10).code == 7
+
+
+@pytest.mark.parametrize("kind", [Lab, LoopbackLab])
+def test_a_process_s_descendants_in_the_order_of_birth(kind, eventually):
+    """Three generations; the grandchild is born before the second child, yet a generation later."""
+    words = ["sh", "-c", "sh -c 'sleep 60 & exec sleep 61' & sleep 0.1; sleep 62 & wait"]
+    with kind() as lab:
+        parent = lab.spawn(SERVER, words, cpu=lab.client_cpu)
+
+        def command(pid):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as words:
+                return words.read().replace("\0", " ").strip()
+
+        born = ["sleep 61", "sleep 62", "sleep 60"]
+        eventually(lambda: [command(pid) for pid in parent.family()[1:]] == born)
+        assert parent.family()[0] == parent.pid
+        other = lab.spawn(SERVER, ["sleep", "60"], cpu=lab.client_cpu)
+        assert other.family() == (other.pid,)
 
 
 def test_a_closed_lab_says_so():

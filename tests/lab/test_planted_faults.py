@@ -4,6 +4,7 @@ A faulty server is the real one with something done to it: before it starts (``c
 measuring window begins (``disturbance``).
 """
 
+import dataclasses
 import json
 import os
 import shlex
@@ -186,11 +187,29 @@ def test_a_file_that_leaves_the_page_cache():
 
 
 @LOADS
-def test_a_second_load_on_the_server_s_cpu(load):
+@pytest.mark.parametrize("options", [{}, {"workers": 3, "sharing": "reuseport"}], ids=["one", "several"])
+def test_a_second_load_on_the_server_s_cpu(load, options):
     def start(lab, server):
         lab.spawn("server", ["sh", "-c", "while :; do :; done"], cpu=lab.server_cpu)
 
-    caught(run_trial(trial(load), disturbance=start), "disturbed")
+    design = "prefork" if options else "epoll"
+    alone = trial(load)
+    row = run_trial(
+        dataclasses.replace(alone, design=design, options=alone.options | options), disturbance=start
+    )
+    caught(row, "disturbed")
+
+
+def test_a_worker_that_crashes():
+    def kill(lab, server):
+        os.kill(server.family()[2], signal.SIGKILL)
+
+    alone = trial()
+    several = dataclasses.replace(alone, design="prefork", options=alone.options | {"workers": 3})
+    row = run_trial(several, disturbance=kill)
+    caught(row, "server-failed")
+    assert "it ended with code 1" in row["reason"]
+    assert "was ended by signal 9" in row["log"]
 
 
 FULL_DISK = """

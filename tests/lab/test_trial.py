@@ -197,6 +197,90 @@ def test_without_namespaces_it_runs_over_loopback_and_says_so(monkeypatch, mode)
     assert row["replies_per_s"] > 100
 
 
+def test_one_process_has_no_share_and_its_cpu_time_is_split():
+    row = run_trial(example())
+    assert counts(row), row["reason"]
+    spent_us = row["server_user_us_per_reply"] + row["server_system_us_per_reply"]
+    assert spent_us == pytest.approx(row["server_cpu_us_per_reply"])
+    assert 2 < row["system_calls_per_reply"] < 5  # receive, send, and a share of the rest
+    assert [row[name] for name in ROW_COLUMNS if name.startswith("worker_")] == [None] * 4
+
+
+@pytest.mark.parametrize("sharing", ["shared", "exclusive", "reuseport"])
+def test_several_processes_are_one_server(sharing):
+    row = run_trial(example("raw", "prefork", workers=3, sharing=sharing))
+    assert counts(row), row["reason"]
+    assert row["bodies_mismatched"] == row["fds_leaked"] == 0
+    accepts, cpu_s = json.loads(row["worker_accepts"]), json.loads(row["worker_cpu_s"])
+    assert len(accepts) == len(cpu_s) == 3
+    # With EPOLLEXCLUSIVE a worker that is never needed may sleep throughout.
+    assert min(cpu_s) > 0 or sharing == "exclusive"
+    assert row["worker_accept_share_max"] == pytest.approx(max(accepts) / sum(accepts))
+    assert row["worker_cpu_share_max"] == pytest.approx(max(cpu_s) / sum(cpu_s), abs=1e-3)
+    elapsed_s = sum(accepts) / row["accepts_per_s"]
+    assert row["server_cpu_share"] == pytest.approx(sum(cpu_s) / elapsed_s, rel=1e-3)
+    if sharing == "reuseport":
+        assert min(accepts) > 0
+
+
+def test_processes_that_saturate_their_cpu_delay_only_one_another():
+    """Three workers with more work than their CPU can do: each waits for the others most of the time."""
+    busy = example("closed", "prefork", workers=3, sharing="reuseport", **{"work-us": 300})
+    row = run_trial(dataclasses.replace(busy, load=busy.load | {"clients": 48, "duration-s": 1.0}))
+    assert counts(row), row["reason"]
+    assert row["server_run_delay_share"] > row["server_foreign_delay_share"] + 1.0
+
+
+def reading(at_s, cpu_s, waited_s, softirq_s=0.0):
+    """A reading in which processes ran and waited so long; the CPU had no ticks."""
+    return kernel_counters.Reading(
+        at_s=at_s,
+        server_cpu_s=tuple(cpu_s),
+        server_times=tuple(
+            b"1 (a) b) R" + b" 1" * 10 + b" %d %d 0" % (100 * at_s, 300 * at_s) for _ in cpu_s
+        ),
+        server_schedstat=tuple(
+            b"%d %d 5" % (ran * 1e9, waited * 1e9) for ran, waited in zip(cpu_s, waited_s, strict=True)
+        ),
+        server_io=tuple(b"rchar: 9\nread_bytes: %d\n" % (4096 * at_s) for _ in cpu_s),
+        ksoftirqd_s=softirq_s,
+        counters=b"",
+        netstat=b"TcpExt: ListenOverflows ListenDrops\nTcpExt: 0 0\n",
+        softnet=b"",
+        stat=b"cpu0 0 0 0 0 0 0 0 0\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "waited_s", "softirq_s", "foreign"),
+    [
+        ([1.0], [0.9], 0.2, 0.35),  # of 2 s: 0.9 s less the softirq thread's
+        ([0.6] * 3, [1.4] * 3, 0.2, 0.0),  # always runnable, waiting for one another and for packets
+        ([0.5] * 3, [1.5] * 3, 0.0, 0.25),  # the same, and somebody had 0.5 s
+        ([1.5, 0.0], [0.5, 0.0], 0.0, 0.25),  # nobody but somebody else can have delayed the only one at work
+        ([0.1] * 3, [0.15] * 3, 0.0, 0.0),  # an idle server's: the ticks have to tell
+    ],
+)
+def test_a_server_s_processes_are_not_others_to_one_another(cpu_s, waited_s, softirq_s, foreign):
+    nothing = [0.0] * len(cpu_s)
+    happened = kernel_counters.differences(
+        reading(0, nothing, nothing), reading(2, cpu_s, waited_s, softirq_s), 0, 1
+    )
+    assert happened["server_foreign_delay_share"] == pytest.approx(foreign)
+    assert happened["server_run_delay_share"] == pytest.approx(sum(waited_s) / 2)
+    assert happened["server_cpu_share"] == pytest.approx(sum(cpu_s) / 2)
+    assert happened["processes_cpu_s"] == cpu_s
+    assert happened["user_part"] == 0.25
+    assert happened["device_read_bytes"] == 8192 * len(cpu_s)
+
+
+def test_threads_are_not_others_to_one_another():
+    """Of a server with threads the schedstat is the main thread's: its siblings' time is taken off too."""
+    begin, end = reading(0, [0.0], [0.0]), reading(2, [1.9], [0.4])
+    end.server_schedstat = (b"%d %d 5" % (0.1e9, 0.4e9),)
+    assert kernel_counters.differences(begin, end, 0, 1)["server_foreign_delay_share"] == 0.0
+
+
 def test_decoding_of_the_kernel_s_tables():
     assert kernel_counters.named_pairs("TcpExt: A B\nTcpExt: 1 2\nIpExt: C\nIpExt: 3\n") == {
         "A": 1,

@@ -25,7 +25,7 @@ def test_slow_burns_or_sleeps(serve, design, small, client, eventually, sleeps):
     blocks = sleeps and design != "user-threads"
     assert server.counters()["blocked_calls"] == (REQUESTS if blocks else 0)
     if sleeps:
-        assert took_s >= wanted_s
+        assert took_s > 0.95 * wanted_s  # a loop's clock counts milliseconds
         assert cpu_s < wanted_s / 2
     else:
         assert cpu_s > wanted_s / 2
