@@ -20,7 +20,7 @@ RANK_IN_CLASS = (9, 6, 4, 2, 1, 3, 5, 7, 8)
 #: The one-packet workload: headers and body fit one segment of a 1,500-byte MTU.
 ONE_PACKET_BYTES = 1024
 #: Share of the requests of the mixed workload that ask for the slow way to the file.
-SLOW_SHARE = 0.0012
+SLOW_SHARE = 0.001
 #: What a server does first where this begins a path (``--slow-us``); the file is that of the path without it.
 SLOW = "/slow"
 

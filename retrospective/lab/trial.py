@@ -147,7 +147,8 @@ def run_trial(
         "load": json.dumps(trial.load, sort_keys=True),
     }
     with open_lab(trial.charge) as lab, _sharing_cpu(lab.client_cpu):
-        load = dict(trial.load)
+        # Arrivals and files are drawn anew in every round, and alike for all that are compared within one.
+        load = {"seed": round + 1, **trial.load}
         if lab.interface is None and load["mode"] == "raw":
             load |= {"mode": "open", "requests-per-connection": 1}
         row |= {"charge": lab.charge, "load_mode": load["mode"]}

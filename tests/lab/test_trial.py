@@ -122,6 +122,21 @@ def test_a_handshake_is_deferred_only_if_its_ack_comes_alone(mode):
     assert deferred["alone"] > 20
 
 
+def test_a_round_draws_its_arrivals_anew_and_alike_for_all_of_it(monkeypatch):
+    seeds = []
+
+    class Watched(trial.Session):
+        def __init__(self, lab, design, options, load, *rest, **more):
+            seeds.append(load["seed"])
+            super().__init__(lab, design, options, load, *rest, **more)
+
+    monkeypatch.setattr(trial, "Session", Watched)
+    for number, label in ((0, "a"), (0, "b"), (1, "a")):
+        row = run_trial(dataclasses.replace(example("raw"), label=label), round=number)
+        assert counts(row), row["reason"]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
 def test_a_request_that_sleeps_delays_others_and_leaves_the_cpu_idle():
     base = example("open", workload="mixed", **{"slow-us": 100_000, "slow-sleeps": True})
     row = run_trial(dataclasses.replace(base, load=base.load | {"rate": 2000.0, "duration-s": 0.5}))

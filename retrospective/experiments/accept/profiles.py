@@ -11,6 +11,7 @@ from retrospective.experiments.accept.settings import (
     CONCURRENCY_CLIENTS,
     CONCURRENCY_LIMITS,
     EXPERIMENTS,
+    FAIRNESS_DURATION_S,
     NGINX_VARIANTS,
     SENSITIVITY_BACKLOGS,
     SENSITIVITY_DEFER_S,
@@ -184,7 +185,7 @@ PROFILES = {
         beyond_timeout_s=0.1,
         duration_s=0.5,
         concurrency_s=0.3,
-        fairness_s=2.0,
+        fairness_s=FAIRNESS_DURATION_S,
         calibration_steps=6,
         series=(
             *_overload("select", (0.7, 1.0, 1.4, 2.1), (0.8, 1.2, 2.1), sender=((1.4,), (2.1,))),
