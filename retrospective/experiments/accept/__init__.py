@@ -57,7 +57,7 @@ def absent(design: str) -> str | None:
         return None if PEERS[design].path() else "not installed; as root: make system"
     if design not in servers.designs():
         return "servers/meson.build does not name it"
-    return getattr(servers, "unavailable", dict)().get(design)
+    return servers.unavailable().get(design)
 
 
 def present(planned: Iterable[Trial]) -> list[Trial]:

@@ -96,8 +96,8 @@ CONCURRENCY_LIMITS = ("1", "4", "16", "inf")
 
 #: Fairness: so few connections that either worker could serve them all, and a few requests that sleep. Either of two
 #: workers sleeps for rate × share × sleep / 2 = 4 % of the time, both at once for 0.2 %: connections that wait behind a
-#: sleeping worker although the other is idle make up more than the slowest 1 %, those that must wait make up less. Sleeps
-#: are short beside the window, so that two that happen to overlap do not decide a trial.
+#: sleeping worker although the other is idle make up more than the slowest 1 %, those that must wait make up less.
+#: Sleeps are short beside the window, so that two that happen to overlap do not decide a trial.
 FAIRNESS_WORKERS = 2
 FAIRNESS_PER_S = 4_000.0
 FAIRNESS_SLOW_SHARE = filesets.SLOW_SHARE
