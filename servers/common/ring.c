@@ -301,6 +301,7 @@ static void poll_completed(struct ring *ring, struct connection *connection)
 
 unsigned ring_reap(struct ring *ring)
 {
+    const bool all_submitted = !ring_asked(ring); /* before a failure asks for a poll: it must not delay the others */
     ring->ready = io_uring_peek_batch_cqe(&ring->uring, ring->completions, RING_COMPLETIONS);
     for (unsigned i = 0; i < ring->ready; i++) {
         const struct io_uring_cqe *completion = ring->completions[i];
@@ -311,7 +312,7 @@ unsigned ring_reap(struct ring *ring)
             send_failed(ring, &ring->service->connections[socket], completion->res);
     }
     /* All failures are seen, so the other sends are done; unless some are not submitted, or completions did not fit. */
-    if (!ring_asked(ring) && !io_uring_cq_has_overflow(&ring->uring)) {
+    if (all_submitted && !io_uring_cq_has_overflow(&ring->uring)) {
         struct ring_sends submitted = ring->asked;
         ring->asked = ring->submitted;
         ring->submitted = submitted;
