@@ -6,11 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retrospective.analysis.figures import accept, machine
+from retrospective.analysis import published
+from retrospective.analysis.figures import (
+    causes,
+    latency,
+    loop,
+    machine,
+    overload,
+    peers,
+    sensitivity,
+    today,
+)
 from retrospective.analysis.figures.style import STYLE, NothingToDraw, Site
 
 if TYPE_CHECKING:
@@ -18,22 +28,35 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURES", "STYLE", "NothingToDraw", "Site", "draw", "show"]
 
+
+def _by_limit() -> Iterator[tuple[str, Callable[..., Figure]]]:
+    """Replies and drops by accept-limit: the µserver's figures have the bare names, as they came first."""
+    for kind in published.KINDS:
+        for what, function in (("", overload.replies), ("drops_", overload.drops)):
+            for workload, name in (("one-packet", "one_packet"), ("specweb99-like", "specweb")):
+                prefix = "accept" if kind == "userver" else f"accept_{kind}"
+                yield f"{prefix}_{what}{name}", partial(function, workload=workload, kind=kind)
+
+
 #: name -> function(site, reference), in the order of the retrospective.
 FIGURES: dict[str, Callable[..., Figure]] = {
     "machine_aa": machine.aa,
     "machine_who_pays": machine.who_pays,
     "machine_ceilings": machine.ceilings,
     "machine_timers": machine.timers,
-    "accept_one_packet": partial(accept.replies, workload="one-packet"),
-    "accept_specweb": partial(accept.replies, workload="specweb99-like"),
-    "accept_gain": accept.gain,
-    "accept_drops_one_packet": partial(accept.drops, workload="one-packet"),
-    "accept_drops_specweb": partial(accept.drops, workload="specweb99-like"),
-    "accept_drop_causes": accept.drop_causes,
-    "accept_getevents": accept.getevents,
-    "accept_eq1": accept.eq1,
-    "accept_latency": accept.latency,
-    "accept_peers": accept.peers,
+    **dict(_by_limit()),
+    "accept_best": overload.best,
+    "accept_gain": overload.gain,
+    "accept_drop_causes": causes.drop_causes,
+    "accept_getevents": loop.getevents,
+    "accept_eq1": loop.eq1,
+    "accept_latency": latency.latency,
+    "accept_backlog": sensitivity.backlog,
+    "accept_timeout": sensitivity.timeout,
+    "accept_work": sensitivity.work,
+    "accept_concurrency": today.concurrency,
+    "accept_fairness": today.fairness,
+    "accept_peers": peers.peers,
 }
 
 

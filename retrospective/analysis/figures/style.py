@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -16,11 +17,11 @@ from retrospective.analysis.statistics import Floor, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+Entry = tuple[dict[str, Any], str]  # of a legend: style, words
 
 #: Okabe & Ito (2008): told apart by colour-blind readers; in print, line styles and markers do the same.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -29,16 +30,34 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 GREY = "#8C8C8C"
 PALE = "#E4E4E4"
 
+VIOLET, BROWN = "#6A51A3", "#8C510A"  # beyond their eight: colour-blind readers tell these by their markers
+
+#: The limits of the paper; ``limit_style`` also knows those that a reader chooses.
 LIMIT_STYLE: dict[str, dict[str, Any]] = {
     "1": {"color": VERMILION, "marker": "o", "linestyle": (0, (4, 1.5))},
     "10": {"color": BLUE, "marker": "s", "linestyle": (0, (1, 1))},
-    "50": {"color": ORANGE, "marker": "D", "linestyle": (0, (3, 1, 1, 1))},
-    "100": {"color": PURPLE, "marker": "v", "linestyle": (0, (5, 1))},
+    "50": {"color": PURPLE, "marker": "D", "linestyle": (0, (5, 1, 1, 1))},
+    "100": {"color": ORANGE, "marker": "v", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
     "inf": {"color": GREEN, "marker": "^", "linestyle": "solid"},
 }
-#: Order of the panels; a design that is not named here follows.
-DESIGNS = ("select", "epoll")
-DESIGN_COLOUR = {"select": BLUE, "epoll": ORANGE, "nginx": PURPLE, "floor": GREY, "lighttpd": SKY}
+OTHER_LIMIT = {"color": GREY, "linestyle": "solid"}
+OTHER_MARKERS = ("P", "X", "<", ">", "p", "h")
+
+#: Colour and marker of every design, in the order of the panels; a design that is not named here follows.
+DESIGN_STYLE: dict[str, dict[str, Any]] = {
+    "select": {"color": BLUE, "marker": "o"},
+    "poll": {"color": SKY, "marker": "s"},
+    "epoll": {"color": ORANGE, "marker": "^"},
+    "uring": {"color": GREEN, "marker": "D"},
+    "drain": {"color": PURPLE, "marker": "s"},
+    "drain-uring": {"color": VERMILION, "marker": "^"},
+    "user-threads": {"color": VIOLET, "marker": "D"},
+    "kernel-threads": {"color": BROWN, "marker": "v"},
+    "prefork": {"color": YELLOW, "marker": "P"},
+    "floor": {"color": GREY, "marker": "x"},
+}
+DESIGNS = tuple(DESIGN_STYLE)
+OTHER_DESIGN = {"color": GREY, "marker": "X"}
 CHARGE_STYLE = {"receiver": "solid", "sender": (0, (4, 1.5))}
 WORKLOAD_NAMES = {"one-packet": "one-packet", "specweb99-like": "SPECweb99-like"}
 
@@ -119,21 +138,70 @@ def panels(rows_count: int, columns: int, height: float = PANEL, **more: Any) ->
     return figure, axes
 
 
+def limit_order(limit: str) -> float:
+    """Sort limits by size, ``inf`` last."""
+    return float(limit)
+
+
+def limits_in(trials: pd.DataFrame) -> list[str]:
+    """Return the accept-limits of these trials, by size."""
+    return sorted(trials["accept_limit"].dropna().unique(), key=limit_order) if len(trials) else []
+
+
+def limit_style(limit: str) -> dict[str, Any]:
+    """Colour, marker and line of a limit, the same in every figure."""
+    if limit in LIMIT_STYLE:
+        return LIMIT_STYLE[limit]
+    return OTHER_LIMIT | {"marker": OTHER_MARKERS[zlib.crc32(limit.encode()) % len(OTHER_MARKERS)]}
+
+
+def design_style(design: str) -> dict[str, Any]:
+    """Colour and marker of a design, the same in every figure."""
+    return DESIGN_STYLE.get(design, OTHER_DESIGN)
+
+
+def by_design(design: str) -> tuple[int, str]:
+    """Sort designs in the order of the panels."""
+    return (DESIGNS.index(design) if design in DESIGNS else len(DESIGNS), design)
+
+
+def trials_of(site: Site | None, experiment: str) -> pd.DataFrame | None:
+    """Valid trials of an experiment in the lab, limits as text, or ``None``; those over loopback never mix in.
+
+    Over loopback nobody can say who pays for a packet, so where user namespaces are refused there is nothing to
+    show, and :func:`required` says why.
+    """
+    if site is None or not len(site.frame):
+        return None
+    found = rows.valid(site.frame, chapter="accept", experiment=experiment)
+    found = found[found["charge"].isin(rows.CHARGES)]
+    return found.assign(accept_limit=_limit_text(found)) if len(found) else None
+
+
+def required(site: Site, experiment: str) -> pd.DataFrame:
+    """:func:`trials_of` a site, or ``NothingToDraw`` with the reason."""
+    found = trials_of(site, experiment)
+    if found is not None:
+        return found
+    measured = rows.valid(site.frame, chapter="accept", experiment=experiment) if len(site.frame) else ()
+    where = ", only some over loopback, where nobody can say who pays for packets" if len(measured) else ""
+    raise NothingToDraw(f"no valid trials of experiment {experiment!r}{where}")
+
+
+def _limit_text(trials: pd.DataFrame) -> pd.Series:
+    """Accept-limits in our spelling; a server without one has none."""
+    return trials["accept_limit"].where(trials["accept_limit"].notna()).astype(object).str.lower()
+
+
 def families(site: Site, workload: str, reference: Site | None = None) -> list[tuple[str, str]]:
     """(design, charge) that have overload trials here or on the reference machine, in a fixed order."""
-    frames = [site.frame] + ([reference.frame] if reference else [])
-    measured = (
-        {
-            (str(design), str(charge))
-            for frame in frames
-            for design, charge in rows.valid(frame, experiment=workload).groupby(["design", "charge"]).groups
-        }
-        if any(len(frame) for frame in frames)
-        else set()
-    )
-    designs = sorted(
-        {design for design, _ in measured}, key=lambda d: (DESIGNS.index(d) if d in DESIGNS else 9, d)
-    )
+    measured = {
+        (str(design), str(charge))
+        for source in (site, reference)
+        if (found := trials_of(source, workload)) is not None
+        for design, charge in found.groupby(["design", "charge"]).groups
+    }
+    designs = sorted({design for design, _ in measured}, key=by_design)
     return [(d, c) for d in designs for c in rows.CHARGES if (d, c) in measured]
 
 
@@ -141,44 +209,52 @@ def by_x(
     trials: pd.DataFrame, column: str, divisor: float = 1.0
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """For each limit: its x and, a row an x, mean and 95 % interval of ``column`` ÷ ``divisor``."""
-    for limit in rows.LIMITS:
+    for limit in limits_in(trials):
         series = trials[trials["accept_limit"] == limit]
-        if series.empty:
-            continue
         groups = list(series.groupby("x_ratio")[column])
         x = np.array([float(place) for place, _ in groups])
         y = np.array([mean_interval(values / divisor) for _, values in groups])
         yield limit, x, y
 
 
-def line(axes: Axes, x: np.ndarray, y: np.ndarray, *, faint: bool = False, **style: Any) -> Artist | None:
-    """Draw means and their 95 % band; ``faint`` is the reference machine behind the reader's own."""
+def line(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    faint: bool = False,
+    hollow: bool = False,
+    bars: bool = False,
+    **style: Any,
+) -> None:
+    """Draw means (first column of ``y``) and their 95 % intervals (the others).
+
+    ``faint`` is the reference machine behind the reader's own. ``hollow`` empties the markers. Intervals are a band
+    along a curve and ``bars`` where the places are few or far apart.
+    """
     keep = np.isfinite(y[:, 0])
     x, y = x[keep], y[keep]
     if not len(x):
-        return None
+        return
     if faint:
         style |= {"marker": None, "linewidth": 0.9, "alpha": 0.55}
         if len(x) == 1:
             style |= {"marker": "_", "markersize": 9}
-    (drawn,) = axes.plot(x, y[:, 0], zorder=2 if faint else 3, **style)
+    elif hollow:
+        style |= {"markerfacecolor": "white", "markeredgewidth": 1}
+    axes.plot(x, y[:, 0], zorder=2 if faint else 3, **style)
     bounded = np.isfinite(y[:, 1])
-    if not faint and bounded.any():
-        if bounded.sum() == 1:
-            low, high = y[bounded, 0] - y[bounded, 1], y[bounded, 2] - y[bounded, 0]
-            axes.errorbar(
-                x[bounded], y[bounded, 0], yerr=[low, high], color=style["color"], capsize=2, linewidth=0.9
-            )
-        else:
-            axes.fill_between(
-                x[bounded], y[bounded, 1], y[bounded, 2], color=style["color"], alpha=0.18, linewidth=0
-            )
-    return drawn
+    if faint or not bounded.any():
+        return
+    x, y = x[bounded], y[bounded]
+    if bars or len(x) == 1:
+        reach = [y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]]
+        axes.errorbar(x, y[:, 0], yerr=reach, fmt="none", ecolor=style["color"], capsize=2, linewidth=0.9)
+    else:
+        axes.fill_between(x, y[:, 1], y[:, 2], color=style["color"], alpha=0.18, linewidth=0)
 
 
-def key(
-    figure: Figure, where: Axes | None, entries: Sequence[tuple[dict[str, Any], str]], **more: Any
-) -> None:
+def key(figure: Figure, where: Axes | None, entries: Sequence[Entry], **more: Any) -> None:
     """Legend of the whole figure: (style, words), in ``where`` (an empty cell) or below the panels."""
     handles = [
         pyplot.Rectangle((0, 0), 1, 1, **style) if "facecolor" in style else pyplot.Line2D([], [], **style)
@@ -193,17 +269,31 @@ def key(
         figure.legend(handles, labels, loc="outside lower center", handlelength=2.6, **more)
 
 
-def limit_entries(reference: Site | None, *, offered: bool = False) -> list[tuple[dict[str, Any], str]]:
-    """Legend entries of the three limits, the diagonal and the faint lines."""
-    entries: list[tuple[dict[str, Any], str]] = [
-        (style, f"accept-limit {fmt_limit(limit)}") for limit, style in LIMIT_STYLE.items()
+def limit_entries(limits: Sequence[str]) -> list[Entry]:
+    """Legend entries of accept-limits."""
+    return [
+        (limit_style(limit), f"accept-limit {fmt_limit(limit)}") for limit in sorted(limits, key=limit_order)
     ]
-    entries.append(({"facecolor": GREY, "alpha": 0.3}, "95 % interval"))
-    if offered:
-        entries.append(({"color": GREY, "linestyle": (0, (1, 2)), "linewidth": 1}, "all offered served"))
+
+
+def common_entries(reference: Site | None, *, hollow: bool = False, bars: bool = False) -> list[Entry]:
+    """Legend entries of what the figures share: intervals, hollow markers, the faint lines."""
+    entries: list[Entry] = []
+    if hollow:
+        empty = {"color": BLACK, "marker": "o", "markerfacecolor": "white", "linestyle": "none"}
+        entries.append((empty, "hollow: sender pays"))
+    if bars:
+        entries.append(
+            ({"color": GREY, "marker": "|", "markersize": 9, "linestyle": "none"}, "95 % interval")
+        )
+    else:
+        entries.append(({"facecolor": GREY, "alpha": 0.3}, "95 % interval"))
     if reference is not None:
         entries.append(({"color": GREY, "linewidth": 0.9}, f"thin: {reference.name}"))
     return entries
+
+
+DIAGONAL: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 2)), "linewidth": 1}
 
 
 def floor_band(axes: Axes, floor: Floor) -> None:
@@ -211,6 +301,35 @@ def floor_band(axes: Axes, floor: Floor) -> None:
     if floor.measured:
         axes.axhspan(1 / floor.factor, floor.factor, color=PALE, zorder=0, linewidth=0)
     axes.axhline(1, color=GREY, linewidth=0.8, zorder=1)
+
+
+def floor_entry(floor: Floor) -> list[Entry]:
+    """Legend entry of the detection floor, if it was measured."""
+    if not floor.measured:
+        return []
+    return [({"facecolor": PALE}, f"detection floor, ±{(floor.factor - 1) * 100:.1f} %")]
+
+
+def ratio_axis(axes: Axes, low: float = 0.6, high: float = 2.6) -> None:
+    """Logarithmic axis of ratios, kept within ``low`` … ``high``.
+
+    Intervals of a few rounds may span decades; they must not flatten everything else.
+    """
+    axes.set_yscale("log")
+    bottom, top = axes.get_ylim()
+    bottom, top = max(bottom, low), min(top, high)
+    axes.set_ylim(min(bottom, 0.94), max(top, 1.06))
+    bottom, top = axes.get_ylim()
+    if top / bottom < 1.6:
+        step = 0.02 if top / bottom < 1.2 else 0.1
+        ticks = np.round(np.arange(np.ceil(bottom / step), np.floor(top / step) + 1) * step, 2)
+    else:
+        ticks = np.array(
+            [tick for tick in (0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.7, 2, 2.5) if bottom <= tick <= top]
+        )
+    axes.set_yticks(ticks)
+    axes.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def unit_note(axes: Axes, value: float, corner: tuple[float, float]) -> None:
