@@ -68,7 +68,9 @@ def test_every_figure_is_drawn_or_named_as_missing(material, quick, facts):
     for name, figure in draw(material):
         drawn.append(name)
         pyplot.close(figure)
-    assert drawn == list(FIGURES)
+    # The quick profile varies nothing one thing at a time.
+    sensitivity = {"accept_backlog", "accept_timeout", "accept_work"}
+    assert drawn == [name for name in FIGURES if name not in sensitivity]
     poor = Site("this machine", quick[quick["experiment"] != "peers"], {})
     material = Material("live", "quick", poor, None, [])
     drawn = []
@@ -76,7 +78,7 @@ def test_every_figure_is_drawn_or_named_as_missing(material, quick, facts):
         drawn.append(name)
         pyplot.close(figure)
     missing = {entry["name"] for entry in material.missing}
-    assert missing == {"accept_peers", "machine_timers"}
+    assert missing == {"accept_peers", "machine_timers"} | sensitivity
     assert missing | set(drawn) == set(FIGURES)
     assert all(entry["why"] for entry in material.missing)
 

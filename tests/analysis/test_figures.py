@@ -15,16 +15,43 @@ def live(quick, facts):
     return Site("this machine", quick, facts)
 
 
+@pytest.fixture(scope="module")
+def few(synthetic):
+    """Sites of one and of three rounds."""
+    return {n: Site("this machine", synthetic.paper(rounds=n), synthetic.provenance()) for n in (1, 3)}
+
+
 def save(figure, path):
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path.read_bytes()
 
 
+def titles(figure):
+    return {axes.get_title(loc="left") for axes in figure.axes}
+
+
+def words_of(figure):
+    return {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+
+
+#: What the quick profile does not measure.
+PAPER_ONLY = {"accept_backlog", "accept_timeout", "accept_work"}
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_alone_and_beside_the_reference(name, live, reference, tmp_path):
+def test_every_figure_draws_alone_and_beside_the_reference(name, live, reference, few, tmp_path):
     assert save(figures.draw(name, reference), tmp_path / "alone.svg")
+    if name in PAPER_ONLY:
+        live = few[3]
     assert save(figures.draw(name, live, reference), tmp_path / "beside.svg")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.startswith("accept")])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_few_rounds_are_enough_to_draw(name, rounds, few, tmp_path):
+    """One round has no intervals and three have wide ones; neither may stop a figure."""
+    assert save(figures.draw(name, few[rounds]), tmp_path / "few.svg")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -57,13 +84,105 @@ def test_invalid_trials_are_never_plotted(paper, facts, synthetic):
     pyplot.close(figure)
 
 
-def test_panels_not_measured_are_omitted(live):
+def test_a_panel_a_curve_and_one_for_single_loads(live):
+    """The sender pays at one load only: its points share a panel, named on the axis, and nothing else is drawn."""
     figure = figures.draw("accept_one_packet", live)
-    titles = {axes.get_title(loc="left") for axes in figure.axes}
-    assert "select, sender pays" in titles
-    assert "epoll, sender pays" not in titles
-    assert "2004: µserver (Fig. 8)" in titles
-    pyplot.close(figure)
+    assert titles(figure) == {"select, receiver pays", "2004: µserver (Fig. 8)", "one load"}
+    (points,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "one load"]
+    assert [label.get_text() for label in points.get_xticklabels()] == [
+        "select\nx = 2\nsender",
+        "epoll\nx = 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "limits"),
+    [
+        ("accept_specweb", "2004: µserver (Fig. 2)", {"1", "10", "Inf"}),
+        ("accept_tux_one_packet", "2004: TUX (Fig. 10)", {"1", "50", "Inf"}),
+        ("accept_tux_drops_specweb", "2004: TUX (Fig. 7)", {"1", "50", "Inf"}),
+        ("accept_knot_one_packet", "2004: Knot (Fig. 12)", {"1", "50", "100"}),
+        ("accept_knot_drops_specweb", "2004: Knot (Fig. 5)", {"1", "10", "50", "100"}),
+    ],
+)
+def test_each_kind_has_its_own_figure_of_2004_and_its_limits(name, published, limits, reference):
+    figure = figures.draw(name, reference)
+    assert published in titles(figure)
+    entries = {
+        text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()
+    }
+    entries |= words_of(figure)
+    prefix = "accept-limit "
+    assert {word.removeprefix(prefix) for word in entries if word.startswith(prefix)} == limits
+
+
+def test_limits_that_a_reader_chose_are_drawn(synthetic):
+    import numpy as np  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    trials = synthetic.overload_rows(
+        np.random.default_rng(0),
+        ("select",),
+        ("one-packet",),
+        ("receiver",),
+        (0.7, 2.0),
+        ("1", "30"),
+        rounds=2,
+    )
+    figure = figures.draw("accept_one_packet", Site("this machine", pd.DataFrame(trials), {}))
+    assert "accept-limit 30" in words_of(figure)
+
+
+EXPERIMENT_FIGURES = {
+    "accept_backlog": "sensitivity-backlog",
+    "accept_concurrency": "concurrency",
+    "accept_fairness": "fairness",
+    "accept_peers": "peers",
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENT_FIGURES)
+def test_loopback_trials_are_refused_in_words_and_never_mixed_in(name, paper):
+    loopback = Site("this machine", paper.assign(charge="loopback"), {})
+    with pytest.raises(NothingToDraw, match="loopback"):
+        figures.draw(name, loopback)
+
+    import pandas as pd  # noqa: PLC0415
+
+    wild = paper.assign(charge="loopback")
+    for column in ("replies_per_s", "server_cpu_us_per_reply", "latency_p99_us", "accepts_per_phase"):
+        wild[column] *= 1000
+    both = Site("here", pd.concat([paper, wild], ignore_index=True), {})
+    alone = figures.draw(name, Site("here", paper, {}))
+    for mixed, clean in zip(figures.draw(name, both).axes, alone.axes, strict=True):
+        assert mixed.dataLim.bounds == pytest.approx(clean.dataLim.bounds)
+
+
+def test_the_best_limit_is_ringed_only_where_it_gains(reference):
+    """The synthetic servers lose by batching with 8 and 32 clients and gain with 128 and 512."""
+    figure = figures.draw("accept_concurrency", reference)
+    for axes in figure.axes[:3]:
+        rings = [line for line in axes.lines if line.get_markersize() == 9]
+        assert len(rings) == 2
+        assert all(ring.get_ydata()[0] > 1 for ring in rings)
+
+
+def test_equation_one_is_drawn_beside_the_diluted_gain(reference):
+    """Work per request divides the gain; the model that made the rows is the equation's, so both fall together."""
+    figure = figures.draw("accept_work", reference)
+    (gain,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "Gain, Inf over 1"]
+    curves = [line for line in gain.lines if len(line.get_ydata()) == 3 and line.get_linestyle() != "None"]
+    measured, predicted = [line.get_ydata() for line in curves]
+    assert list(measured) == sorted(measured, reverse=True)
+    assert list(predicted) == pytest.approx(list(measured), rel=0.05)
+
+
+def test_rows_without_parts_of_the_cost_keep_their_bar(paper, facts):
+    """Rows of schema 1 know only the sum of a reply's cost."""
+    parts = ["server_user_us_per_reply", "server_system_us_per_reply"]
+    figure = figures.draw("accept_peers", Site("here", paper.drop(columns=parts), facts))
+    labels = paper.loc[paper["experiment"] == "peers", "label"].unique()
+    assert len(figure.axes[0].patches) == len(labels)
 
 
 def test_unknown_figures_are_named(live):
@@ -86,14 +205,18 @@ def test_a_smoke_run_draws_what_it_has(synthetic):
         rng, ("select", "epoll"), ("one-packet",), ("receiver",), (2.0,), ("1", "inf"), rounds=1
     )
     smoke = Site("this machine", pd.DataFrame(trials + synthetic.machine_rows(rng, rounds=1, replicas=3)), {})
-    words = {name for name in FIGURES if isinstance(figures.show(name, smoke), str)}
-    assert words == {"accept_specweb", "accept_drops_specweb", "accept_peers", "machine_timers"}
+    drawn = {name for name in FIGURES if not isinstance(figures.show(name, smoke), str)}
+    assert drawn == {
+        *("machine_aa", "machine_who_pays", "machine_ceilings"),
+        *("accept_one_packet", "accept_drops_one_packet", "accept_best", "accept_gain"),
+        *("accept_drop_causes", "accept_getevents", "accept_eq1", "accept_latency"),
+    }
 
 
 def test_a_design_nobody_foresaw_gets_panels_of_its_own(synthetic):
     import pandas as pd  # noqa: PLC0415
 
     frame = synthetic.paper(rounds=2)
-    newcomer = frame[frame["design"] == "epoll"].assign(design="uring")
+    newcomer = frame[frame["design"] == "epoll"].assign(design="kqueue")
     figure = figures.draw("accept_one_packet", Site("here", pd.concat([frame, newcomer]), {}))
-    assert "uring, receiver pays" in {axes.get_title(loc="left") for axes in figure.axes}
+    assert "kqueue, receiver pays" in titles(figure)

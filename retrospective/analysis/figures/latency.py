@@ -78,8 +78,7 @@ def latency(site: Site, reference: Site | None = None) -> Figure:
             cell.set_xlabel(OFFERED)
             cell.set_xlim(left=0)
     designs = {kind: first[0] if (first := first_of(kind, measured)) else NEAREST[kind] for kind in KINDS}
-    limits = dict.fromkeys(KINDS, list(ENDS))
-    key(figure, spare, side_entries(designs, limits) + common_entries(reference))
+    key(figure, spare, side_entries(designs, dict.fromkeys(KINDS, ENDS)) + common_entries(reference))
     return figure
 
 

@@ -299,7 +299,7 @@ def side_style(design: str, limit: str) -> dict[str, Any]:
     }
 
 
-def side_entries(kinds: dict[str, str], limits: dict[str, list[str]]) -> list[Entry]:
+def side_entries(kinds: dict[str, str], limits: dict[str, tuple[str, ...]]) -> list[Entry]:
     """Legend entries of kinds beside each other: kind -> design (the nearest, if none was measured) and limits."""
     entries = []
     for kind, design in kinds.items():
@@ -347,7 +347,7 @@ def best(site: Site, reference: Site | None = None) -> Figure:
         ours.set_title(f"{WORKLOAD_NAMES[workload]}: ours, receiver pays")
         ours.set_ylabel("replies ÷ the same peak")
         _fit(ours, theirs)
-    limits = {kind: [UNDER, OVER[kind]] for kind in designs}
+    limits = {kind: (UNDER, OVER[kind]) for kind in designs}
     entries = [*side_entries(designs, limits), (DIAGONAL, "all offered served"), *common_entries(reference)]
     key(figure, None, entries, ncols=3)
     return figure

@@ -100,7 +100,7 @@ def concurrency(site: Site, reference: Site | None = None) -> Figure:
     entries: list[tuple[dict[str, Any], str]] = [
         (CROWDS[n % len(CROWDS)], f"{fmt_integer(clients)} clients") for n, clients in enumerate(crowds)
     ]
-    entries.append((RING, "best limit, surely above 1"))
+    entries.append((RING, "best limit, interval above 1"))
     key(figure, None, entries + floor_entry(floor) + common_entries(reference, bars=True))
     return figure
 
@@ -109,12 +109,9 @@ def _best(table: pd.DataFrame) -> str | None:
     """Limit with the largest gain over limit 1, if the gain is one when its having been chosen is allowed for."""
     others = table.drop(columns=UNDER, errors="ignore")
     found = largest(others.set_axis([float(limit) for limit in others.columns], axis="columns"))
-    effect = found.effect
-    return (
-        next(limit for limit in others.columns if float(limit) == found.place)
-        if effect.decided and effect.low > 1
-        else None
-    )
+    if not (found.effect.decided and found.effect.low > 1):
+        return None
+    return next(limit for limit in others.columns if float(limit) == found.place)
 
 
 def _over_one(trials: pd.DataFrame) -> pd.DataFrame:
