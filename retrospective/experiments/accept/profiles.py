@@ -23,7 +23,6 @@ from retrospective.experiments.accept.settings import (
     kind_of,
 )
 from retrospective.lab.hosts import CHARGES
-from retrospective.lab.peers import PEERS
 
 
 @dataclass(frozen=True)
@@ -225,15 +224,15 @@ def profile_with(
 ) -> Profile:
     """A named profile with what a reader changed in the notebook; ``None`` keeps the profile's own.
 
-    A design that the profile does not know takes part in every experiment: in overload in the place of the first one
-    that it does know. Raises ``ValueError`` for what there is not, and if nothing of the profile is left.
+    A design that the profile has no overload of takes the place of the first one that it has. Raises ``ValueError`` for
+    what there is not, and if nothing of the profile is left.
     """
     if name not in PROFILES:
         raise ValueError(f"no profile {name!r}: there are {', '.join(PROFILES)}")
     _check("experiment", experiments, EXPERIMENTS)
     _check("workload", workloads, WORKLOADS)
     _check("charge", charges, CHARGES)
-    _check("design", designs, [*servers.designs(), *PEERS])
+    _check("design", designs, [*servers.designs()])
     for limit in limits or ():
         if str(limit) != "inf" and not (str(limit).isdecimal() and int(limit) > 0):
             raise ValueError(f"an accept-limit is a whole number above zero or 'inf', not {limit!r}")
@@ -261,28 +260,22 @@ def _check(what: str, given: Sequence[str] | None, known: Sequence[str]) -> None
         raise ValueError(f"no {what} {', '.join(map(repr, unknown))}: there are {', '.join(known)}")
 
 
-def known_designs(profile: Profile) -> set[str]:
-    """Designs that the profile names somewhere."""
-    return {s.design for s in profile.series} | set(profile.concurrency.designs) | set(profile.peers)
-
-
 def _with_designs(profile: Profile, designs: tuple[str, ...]) -> Profile:
-    """Only these designs; peers and fairness, which compare, keep the others beside a new one."""
-    new = [design for design in designs if design not in known_designs(profile)]
-    first = profile.series[0]
+    """These designs instead of the profile's; peers and fairness, which compare, keep theirs beside a new one."""
+    of_series = {s.design for s in profile.series}
     series = [
         s if design == s.design else _moved(s, design)
         for design in designs
         for s in profile.series
-        if s.design == (first.design if design in new else design)
+        if s.design == (design if design in of_series else profile.series[0].design)
     ]
-    concurrency = tuple(d for d in designs if d in new or d in profile.concurrency.designs)
+    new = [d for d in designs if d not in of_series.union(profile.concurrency.designs, profile.peers)]
     return replace(
         profile,
         series=tuple(series),
-        concurrency=replace(profile.concurrency, designs=concurrency),
-        peers=(*profile.peers, *(d for d in new if d not in PEERS)),
-        fairness=profile.fairness | {d: ("mixed",) for d in new if d not in PEERS},
+        concurrency=replace(profile.concurrency, designs=designs),
+        peers=(*profile.peers, *new),
+        fairness=profile.fairness | dict.fromkeys(new, ("mixed",)),
     )
 
 
@@ -320,7 +313,7 @@ def _narrowed(
     others = (not workloads or "one-packet" in workloads) and (not charges or "receiver" in charges)
     left = {s.experiment for s in series}
     if others:
-        left |= {"fairness", "peers", "peers-overload"} | ({"concurrency"} if concurrency.designs else set())
+        left |= {"concurrency", "fairness", "peers", "peers-overload"}
     left &= set(profile.experiments)
     if not left:
         raise ValueError("nothing is left to measure: check experiments, workloads, charges and designs")
