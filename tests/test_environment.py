@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from retrospective.__main__ import parser
+from retrospective.lab.capabilities import CLIENTS
+from retrospective.lab.peers import PEERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -22,6 +24,14 @@ def test_environment_yml_installs_the_project_and_what_pip_cannot():
     python = next(d for d in conda if d.startswith("python "))
     assert python.removeprefix("python ") == PROJECT["project"]["requires-python"]
     assert {d.split()[0] for d in conda} == {"python", "pip", "c-compiler", "pkg-config", "liburing"}
+
+
+def test_apt_txt_brings_what_conda_brings_and_all_peers_and_clients():
+    lines = (ROOT / "apt.txt").read_text().splitlines()
+    apt = {name for line in lines if (name := line.partition("#")[0].strip())}
+    assert {"build-essential", "pkg-config", "liburing-dev", "python3-venv"} <= apt
+    package = {"nginx": "nginx-light", "ab": "apache2-utils", "h2load": "nghttp2-client"}
+    assert {package.get(name, name) for name in (*PEERS, *CLIENTS)} <= apt
 
 
 def test_minor_versions_are_pinned():
