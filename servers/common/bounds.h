@@ -25,9 +25,11 @@
 #define ACCEPT_PAUSE_MS 100            /* accepting rests this long when a resource is exhausted and nothing closes */
 
 /* Threads */
-#define FIBER_STACK_BYTES 131072       /* of a user-level thread; only the pages it touches exist. Multiples of any page */
+#define FIBER_STACK_BYTES 131072       /* of one thread; only the pages it touches exist. Multiples of any page */
 #define FIBER_GUARD_BYTES 65536        /* below it; wider than a page, so that no large frame steps over it */
 #define SIGNAL_STACK_BYTES 65536       /* where a fault is handled whose own stack is full */
+#define SENDFILE_BYTES 262144          /* the most that one blocking sendfile is asked to send */
+#define JANITOR_MS 20                  /* how late a time-out of kernel threads may be noticed */
 
 /* io_uring */
 #define RING_SUBMISSIONS 512           /* asked for before the kernel must be entered; a power of two, like the next two */

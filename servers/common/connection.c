@@ -186,32 +186,34 @@ static size_t compose(char *head, const struct service *service, const struct co
     return (size_t)(to - head);
 }
 
-/* The handler of a slow path waits for something else than the CPU; its time counts as the reply's. */
-static void nap(struct service *service, struct connection *connection)
+/* A handler works, or waits for something else than the CPU. Where others are served meanwhile (threads), its time is
+ * the reply's, and no longer a part of the request's or an idle client's. */
+static void spend(struct service *service, struct connection *connection, uint64_t us, bool sleeps)
 {
-    start_timeout(service, connection, TIMEOUT_SEND);
-    if (service->nap != NULL)
-        service->nap(service, connection, service->options->slow_us);
-    else
-        work_sleep(service->options->slow_us);
+    if (us == 0)
+        return;
+    if (service->spend != NULL) {
+        start_timeout(service, connection, TIMEOUT_SEND);
+        service->spend(service, connection, us, sleeps);
+    } else if (sleeps) {
+        work_sleep(us);
+    } else {
+        work_burn(&service->work, us);
+    }
 }
 
 /* The status for a well-formed request, and its file for 200 and 304. */
 static int resolve(struct service *service, struct connection *connection, const struct http_request *request,
                    struct file **file)
 {
+    spend(service, connection, service->options->work_us, false);
     const char *path = service->path;
     int bytes = http_path(request->target, request->target_bytes, service->path);
     if (bytes < 0)
         return -bytes;
-    work_burn(&service->work, service->options->work_us);
     if (bytes > 5 && memcmp(path, "slow/", 5) == 0) {
-        if (service->options->slow_sleeps) {
-            nap(service, connection);
-            http_path(request->target, request->target_bytes, service->path); /* others may have used it meanwhile */
-        } else {
-            work_burn(&service->work, service->options->slow_us);
-        }
+        spend(service, connection, service->options->slow_us, service->options->slow_sleeps);
+        http_path(request->target, request->target_bytes, service->path); /* others may have used it meanwhile */
         path += 5;
         bytes -= 5;
     }

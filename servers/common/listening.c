@@ -65,7 +65,7 @@ int listening_accept(struct listening *listening, uint64_t now_ms)
     if (counter_value(connections_open) >= listening->max_connections)
         return listening_pause(listening, now_ms);
     for (;;) {
-        int result = tp_accept(listening->socket, NULL);
+        int result = listening->blocking ? tp_accept_blocking(listening->socket) : tp_accept(listening->socket, NULL);
         bool empty = result < 0 && errno == EAGAIN;
         int socket = listening_accepted(listening, result < 0 ? -errno : result, now_ms);
         if (socket >= 0 || empty || listening->paused)

@@ -10,9 +10,10 @@
 #include "options.h"
 
 struct listening {
-    int socket;   /* -1 once closed */
-    int interest; /* epoll set to be taken out of before it is closed, or -1: where several processes hold the socket,
-                   * the close of one does not make its set forget it */
+    int socket;    /* -1 once closed */
+    bool blocking; /* set by the design: accepted sockets block (the listener never does) */
+    int interest;  /* epoll set to be taken out of before it is closed, or -1: where several processes hold the socket,
+                    * the close of one does not make its set forget it */
     uint64_t max_connections, max_descriptor;
     bool paused;
     uint64_t pause_ends_ms, closes_when_paused;

@@ -118,7 +118,7 @@ static void complain(const struct row *row, const char *design, const char *text
     fputs(row->kind == ADDRESS ? " (an IPv4 address and a port, e.g. 127.0.0.1:8080)\n" : "\n", errors);
 }
 
-/* The original Knot accepts one connection a turn; with more all but the first wait, which nobody should get unasked. */
+/* The original Knot accepts one connection a turn. With more all but the first wait: nobody should get that unasked. */
 static const char *preset(const struct row *row, enum options_extra extra)
 {
     return extra == OPTIONS_THREADS && row->offset == AT(accept_limit) ? "1" : row->preset;

@@ -22,11 +22,11 @@ struct service {
     bool draining;                  /* after SIGTERM: each reply is its connection's last */
     uint64_t drained_ms;
     char input[INPUT_BYTES];    /* of the connection being served */
-    char path[HTTP_MAX_TARGET]; /* of its request, decoded; not on the stack, which a design may have thousands of */
-    /* For designs with threads, or NULL: how a handler sleeps while others are served. input must hold afterwards what it
-     * held before, and path need not. */
-    void (*nap)(struct service *service, const struct connection *connection, uint64_t us);
-    void *design; /* for nap */
+    char path[HTTP_MAX_TARGET]; /* of its request, decoded; not on the stack: a design may have thousands of those */
+    /* For designs with threads, or NULL: how a handler works or sleeps while others are served. The connection's input
+     * must hold afterwards what it held before, path need not. */
+    void (*spend)(struct service *service, const struct connection *connection, uint64_t us, bool sleeps);
+    void *design; /* for spend */
 };
 
 /* Returns 0, or -1 with errno. */

@@ -2,7 +2,8 @@
  *
  * A program is linked with exactly one transport. transport_kernel.c is the operating system's sockets; a user-level
  * stack supplies the same symbols later, so no caller changes and no call pays for an indirection.
- * All sockets are non-blocking. Unless said otherwise a call returns -1 with errno set, as the system call would.
+ * All sockets are non-blocking but those of tp_accept_blocking(). Unless said otherwise a call returns -1 with errno
+ * set, as the system call would.
  */
 #ifndef NAI_TRANSPORT_H
 #define NAI_TRANSPORT_H
@@ -38,9 +39,16 @@ int tp_connect_result(int socket); /* 0, or the errno of the failed connection *
 
 ssize_t tp_recv(int socket, void *buffer, size_t bytes);
 ssize_t tp_discard(int socket, size_t bytes); /* consume up to bytes without copying them out (MSG_TRUNC, tcp(7)) */
-ssize_t tp_send(int socket, const void *buffer, size_t bytes);
+ssize_t tp_send(int socket, const void *buffer, size_t bytes); /* never blocks */
 ssize_t tp_sendv(int socket, const struct iovec *parts, int count, bool more_follows); /* MSG_MORE if more_follows */
 ssize_t tp_sendfile(int socket, int file, off_t *offset, size_t bytes);
+
+/* For a kernel thread a connection: a socket that blocks, and calls that do. They do not count as system calls, since
+ * several threads may be in them at a time: the caller does it under its lock. */
+int tp_accept_blocking(int listener);
+ssize_t tp_blocking_recv(int socket, void *buffer, size_t bytes);
+ssize_t tp_blocking_sendv(int socket, const struct iovec *parts, int count, bool more_follows);
+ssize_t tp_blocking_sendfile(int socket, int file, off_t *offset, size_t bytes);
 
 int tp_shutdown_write(int socket); /* FIN after what is queued */
 int tp_shutdown(int socket);       /* and nothing more is received: who waits for the socket wakes */

@@ -127,19 +127,40 @@ ssize_t tp_discard(int socket, size_t bytes)
 ssize_t tp_send(int socket, const void *buffer, size_t bytes)
 {
     count(system_calls);
-    return send(socket, buffer, bytes, MSG_NOSIGNAL);
+    return send(socket, buffer, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 ssize_t tp_sendv(int socket, const struct iovec *parts, int count, bool more_follows)
 {
     count(system_calls);
-    struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
-    return sendmsg(socket, &message, MSG_NOSIGNAL | (more_follows ? MSG_MORE : 0));
+    return tp_blocking_sendv(socket, parts, count, more_follows);
 }
 
 ssize_t tp_sendfile(int socket, int file, off_t *offset, size_t bytes)
 {
     count(system_calls);
+    return sendfile(socket, file, offset, bytes);
+}
+
+int tp_accept_blocking(int listener)
+{
+    count(system_calls);
+    return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+ssize_t tp_blocking_recv(int socket, void *buffer, size_t bytes)
+{
+    return recv(socket, buffer, bytes, 0);
+}
+
+ssize_t tp_blocking_sendv(int socket, const struct iovec *parts, int count, bool more_follows)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
+    return sendmsg(socket, &message, MSG_NOSIGNAL | (more_follows ? MSG_MORE : 0));
+}
+
+ssize_t tp_blocking_sendfile(int socket, int file, off_t *offset, size_t bytes)
+{
     return sendfile(socket, file, offset, bytes);
 }
 

@@ -130,7 +130,8 @@ static void check_floating_point(void)
     NEED(fiber_create(&fiber, round_downward, &begins_with) == 0);
     fesetround(FE_TOWARDZERO);
     fiber_resume(&fiber);
-    CHECK(begins_with == FE_UPWARD && fegetround() == FE_TOWARDZERO, "rounding modes %d, %d", begins_with, fegetround());
+    CHECK(begins_with == FE_UPWARD, "a new fiber's rounding mode: %d", begins_with);
+    CHECK(fegetround() == FE_TOWARDZERO, "the resumer's: %d", fegetround());
     fesetround(FE_TONEAREST);
     fiber_resume(&fiber);
     CHECK(fegetround() == FE_TONEAREST && fiber.finished, "the resumer's rounding mode");

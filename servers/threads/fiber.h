@@ -1,9 +1,9 @@
 /* fiber.h: user-level threads: create, resume, park, finish.
  *
  * A fiber runs its body on a stack of its own, FIBER_STACK_BYTES above a guard. Whoever calls fiber_resume() lends it
- * the processor until it parks or its body returns; there is no scheduler here, a design's event loop is one. Fibers may
- * resume fibers, several kernel threads may each run theirs, and a parked fiber may be resumed by another kernel thread
- * if a lock hands it over. Memory is touched page by page: a fiber that stays shallow costs one page.
+ * the processor until it parks or its body returns; there is no scheduler here: a design's event loop is one. Fibers
+ * may resume fibers, several kernel threads may each run theirs, and a parked fiber may be resumed by another kernel
+ * thread if a lock hands it over. Memory is touched page by page: a fiber that stays shallow costs one page.
  *
  * A stack that overflows runs into its guard: the process says so and dies by SIGSEGV.
  */
@@ -30,7 +30,7 @@ struct fiber {
     bool finished;
 };
 
-/* Once in every kernel thread that resumes fibers, before the first: an overflow is to be named. 0, or -1 with errno. */
+/* Once in every kernel thread that resumes fibers: so that an overflow is named. Returns 0, or -1 with errno. */
 int fibers_start(void);
 
 /* Make a parked fiber; its body begins with the first resume. Returns 0, or -1 with errno, which is ENOMEM for too many

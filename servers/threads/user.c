@@ -1,17 +1,16 @@
-/* user.c: Knot on Capriccio as Brecht, Pariag and Gammo (2004, section 4.3) changed it: user-level threads on one kernel
- * thread.
+/* user.c: Knot on Capriccio as Brecht, Pariag and Gammo (2004) changed it: user-level threads on one kernel thread.
  *
  * A thread's turn is an accept phase, which takes at most --accept-limit connections off the accept queue without
  * blocking, and a work phase, which fully processes them, one after the other, each until it is closed. Limit 1, the
- * default, is the original; with more, all but the first wait, and when a client keeps its connection open that is long.
+ * default, is the original; with more, all but the first wait, long if its client keeps the connection open.
  *
  * Where a thread would block it parks, and the event loop resumes the thread of each descriptor that getevents reports.
- * A connection is watched from the first time that its thread must wait until it is closed: a request costs no epoll_ctl.
+ * A connection is watched from the first time that its thread must wait until it is closed: no epoll_ctl a request.
  *
- * A ready listener wakes one thread, the one that ended its turn last: one is enough for one accept phase, which as in
- * select.c and epoll.c is all there is to a getevents; and the last one's stack is the most likely to be in the caches, so
- * that as few stacks are ever touched as there are connections. When all threads have a connection, others wait in the
- * accept queue.
+ * A ready listener wakes one thread, the one that ended its turn last. One is enough for one accept phase, which as in
+ * select.c and epoll.c is all there is to a getevents; and the last one's stack is the most likely to be in the caches,
+ * so no more stacks are ever touched than there were connections at one time. When all threads have a connection,
+ * others wait in the accept queue.
  */
 #include "fiber.h"
 
@@ -31,6 +30,7 @@ struct thread {
     uint32_t watched;     /* what the interest set knows of the one in process; 0 = nothing */
     struct thread *next;  /* among those that wait to accept, or that nap */
     uint64_t nap_ends_ms; /* its handler sleeps until then */
+    char *kept;           /* meanwhile, what it has read */
 };
 
 struct loop {
@@ -124,16 +124,16 @@ static void serve(void *argument)
 
 /* A handler sleeps, and the others go on. They read into the same buffer, so what it holds for this one is kept aside;
  * and what the client does meanwhile must not wake it. */
-static void nap(struct service *service, const struct connection *connection, uint64_t us)
+static void nap(struct loop *loop, const struct connection *connection, uint64_t us)
 {
-    struct loop *loop = service->design;
+    struct service *service = &loop->service;
     struct thread *thread = loop->running;
-    char *input = malloc(sizeof service->input);
-    if (input == NULL) {
+    thread->kept = malloc(sizeof service->input);
+    if (thread->kept == NULL) {
         work_sleep(us);
         return;
     }
-    memcpy(input, service->input, sizeof service->input);
+    memcpy(thread->kept, service->input, sizeof service->input);
     if (thread->watched != 0)
         tp_epoll_ctl(loop->interest, EPOLL_CTL_DEL, connection->socket, NULL);
     thread->watched = 0;
@@ -142,8 +142,17 @@ static void nap(struct service *service, const struct connection *connection, ui
     *loop->nap_behind = thread;
     loop->nap_behind = &thread->next;
     fiber_park();
-    memcpy(service->input, input, sizeof service->input);
-    free(input);
+    memcpy(service->input, thread->kept, sizeof service->input);
+    free(thread->kept);
+    thread->kept = NULL;
+}
+
+static void spend(struct service *service, const struct connection *connection, uint64_t us, bool sleeps)
+{
+    if (sleeps)
+        nap(service->design, connection, us);
+    else
+        work_burn(&service->work, us);
 }
 
 /* The loop's side */
@@ -240,7 +249,7 @@ int main(int argc, char **argv)
     if (service_start(&loop.service, &loop.options) != 0)
         process_fail(&loop.options, "open the folder that --root names");
     loop.service.design = &loop;
-    loop.service.nap = nap;
+    loop.service.spend = spend;
     if (listening_start(&loop.listening, &loop.options, loop.service.max_descriptor) != 0)
         process_fail(&loop.options, "listen");
 
@@ -265,8 +274,10 @@ int main(int argc, char **argv)
         resume_ready(&loop, ready);
     }
     service_stop(&loop.service);
-    for (uint64_t i = 0; i < loop.made; i++)
+    for (uint64_t i = 0; i < loop.made; i++) {
         fiber_destroy(&loop.threads[i].fiber);
+        free(loop.threads[i].kept);
+    }
     free(loop.threads);
     free(loop.next_accepted);
     free(loop.ready);
