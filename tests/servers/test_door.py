@@ -194,8 +194,9 @@ def test_counters_are_live_and_stay(serve, small, client, design, eventually):
         assert now["accepts"] == now["connections_open"] == 1
         assert (now["requests"], now["replies"], now["replies_4xx"]) == (4, 4, 1)
         assert now["bytes_sent"] > 3 * 1024
-        assert now["getevents"] > 0  # drain-uring and kernel-threads do not call it for every request
         assert now["system_calls"] >= 4
+        # drain-uring and kernel-threads do not call it for every request, but they do when there is none.
+        eventually(lambda: server.counters()["getevents"] > 0)
     assert server.stop() == 0
     assert server.counters()["closes"] == 1
     assert server.log == ""

@@ -1,5 +1,6 @@
 """Several processes on one port: every way of sharing it serves, counts, drains and fails as one server."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -142,6 +143,34 @@ def test_sigterm_ends_all_after_their_replies(serve, specweb, client, sharing, e
     assert server.log == ""
     with pytest.raises(ConnectionRefusedError):
         client(server.address)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "exclusive"])
+def test_a_worker_that_drains_hears_no_more_of_a_listener_that_another_holds(
+    serve, specweb, client, eventually, sharing
+):
+    """While the child is stopped, the kernel still takes connections to the listener that both have."""
+    largest = max(specweb.files, key=lambda file: file.bytes)
+    server = serve("prefork", specweb.root, workers=2, sharing=sharing)
+    (child,) = children(server.pid)
+    eventually(lambda: server.workers()[1]["getevents"] > 0)
+    os.kill(child, signal.SIGSTOP)
+    eventually(lambda: state(child) == "T")
+    with client(server.address) as busy, client(server.address) as idle:
+        busy.send(f"GET {largest.path} HTTP/1.1\r\nHost: test\r\n\r\n" * 20)  # more than sockets hold
+        assert idle.ask(specweb.files[0].path).status == 200
+        os.kill(server.pid, signal.SIGTERM)
+        assert idle.ended()  # so it drains
+        with client(server.address) as late:
+            late.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert busy.reply().body == specweb.on_disk(largest).read_bytes()
+            with contextlib.suppress(ConnectionResetError):  # what it asked besides is not answered
+                while busy.socket.recv(1 << 20):
+                    pass
+            os.kill(child, signal.SIGCONT)
+            assert server.stop() == 0
+    assert (server.counters()["accepts"], server.counters()["closes"]) == (2, 2)
+    assert server.log == ""
 
 
 def test_an_interrupt_of_the_whole_group_ends_it_in_peace(small, sharing):
