@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrospective.analysis import published, rows
+from retrospective.analysis import rows
 from retrospective.analysis.evidence import Evidence, effect
-from retrospective.analysis.formatting import fmt_ratio_interval
+from retrospective.analysis.formatting import fmt_limit, fmt_ratio_interval
 from retrospective.analysis.statistics import Effect
 
 
@@ -46,12 +46,22 @@ def getevents_share(workload: str) -> Mechanism:
     return cause
 
 
-def phase_size(workload: str, x: float | None = None) -> Mechanism:
-    """Inf accepts more connections a phase than limit 1."""
+def phase_size(workload: str, x: float | None = None, over: str = "inf", under: str = "1") -> Mechanism:
+    """A higher limit accepts more connections a phase."""
 
     def cause(evidence: Evidence) -> Cause:
-        ratios = evidence.matched(workload, "accepts_per_phase", "inf", "1", x)
-        return Cause("connections per accept phase, Inf ÷ 1", effect(ratios))
+        ratios = evidence.matched(workload, "accepts_per_phase", over, under, x)
+        return Cause(f"connections per accept phase, {fmt_limit(over)} ÷ {fmt_limit(under)}", effect(ratios))
+
+    return cause
+
+
+def phase_rate(workload: str) -> Mechanism:
+    """Limit 1 goes through more accept phases a second than Inf."""
+
+    def cause(evidence: Evidence) -> Cause:
+        ratios = evidence.matched(workload, "phases_per_s", "1", "inf")
+        return Cause("accept phases per second, 1 ÷ Inf", effect(ratios))
 
     return cause
 
@@ -82,10 +92,26 @@ def refused(workload: str) -> Mechanism:
     def cause(evidence: Evidence) -> Cause:
         trials = evidence.trials(workload)
         lost = trials.assign(unserved=(trials["attempted_per_s"] - trials["completed_per_s"]).clip(lower=0))
-        x = published.overload(workload).last_x
+        x = evidence.old(workload).last_x
         tables = rows.ratios(lost, "unserved", "1", "inf")
         nearest = min(tables.columns, key=lambda place: abs(np.log(float(place) / x)), default=None)
         ratios = tables[nearest] if nearest is not None else pd.Series(dtype=float)
         return Cause("connections left out of httperf's mean, 1 ÷ Inf", effect(ratios))
+
+    return cause
+
+
+def system_calls(design: str, over: str, under: str, other: str = "") -> Mechanism:
+    """``design`` at limit ``over`` makes more system calls a reply than (``other``) at ``under``."""
+
+    def cause(evidence: Evidence) -> Cause:
+        tables = [
+            evidence.beside(name).table("one-packet", "system_calls_per_reply", limit)
+            for name, limit in ((design, over), (other or design, under))
+        ]
+        past = [x for x in tables[0].columns if x in tables[1] and float(x) >= evidence.kind.gain_from]
+        ratios = tables[0][max(past)] / tables[1][max(past)] if past else pd.Series(dtype=float)
+        words = f"{design} at {fmt_limit(over)} ÷ {other} at {fmt_limit(under)}".replace("÷  at", "÷")
+        return Cause(f"system calls per reply, {words}", effect(ratios))
 
     return cause

@@ -43,11 +43,10 @@ def valid(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
     """
     if frame.empty:
         return frame
-    rows = frame[frame["valid"].astype(bool)]
-    if "kind" not in where:
-        where["kind"] = "trial"
-    for column, value in where.items():
-        rows = rows[rows[column] == value]
+    chosen = frame["valid"].astype(bool)
+    for column, value in ({"kind": "trial"} | where).items():
+        chosen &= frame[column] == value
+    rows = frame[chosen]
     identity = [c for c in IDENTITY if c in rows]
     order = [c for c in ("attempt", "started_at") if c in rows]
     return rows.sort_values(order, kind="stable").drop_duplicates(identity, keep="last") if order else rows
@@ -74,12 +73,14 @@ def paired(
 ) -> pd.DataFrame:
     """Pivot ``column`` to a row a round and a column a value of ``by``, so that ratios stay in rounds.
 
-    Raises ``ValueError`` on rows of several machines: their rounds are never pooled.
+    A column that these rows do not have (an older schema) was not measured. Raises ``ValueError`` on rows of
+    several machines: their rounds are never pooled.
     """
-    if rows.empty:
+    if rows.empty or not {column, by} <= set(rows):
         return pd.DataFrame(index=pd.Index([], name=index[0]))
     if "machine" in rows and rows["machine"].nunique() > 1:
         raise ValueError("rows of several machines: their rounds must not be pooled; keep one machine")
+    rows = rows.assign(**{column: pd.to_numeric(rows[column])})  # all missing is no numbers, in some formats
     return rows.pivot_table(index=list(index), columns=by, values=column, aggfunc="last")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retrospective.analysis import rows
-from retrospective.analysis.claims import nginx_ratios
+from retrospective.analysis.comparisons import nginx_ratios
 from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import MISSING, fmt_interval, fmt_number, fmt_percent
 from retrospective.analysis.statistics import mean_interval
