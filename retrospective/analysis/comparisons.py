@@ -1,7 +1,7 @@
 """What the experiments beside the overload say: one setting varied at a time, clients, workers, peers.
 
-Ratios are a value a round, ready to be tested; an ``Effect`` is one of them with its interval. What was
-not measured is an empty dictionary, series or table, never an error.
+Ratios are a value a round, ready to be tested: a series, or, of several levels, a dictionary of them, lowest
+level first. What was not measured is empty, never an error.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import rows
-from retrospective.analysis.evidence import effect, with_derived
-from retrospective.analysis.statistics import Effect, Largest, largest, mean_interval
+from retrospective.analysis.evidence import with_derived
+from retrospective.analysis.statistics import Largest, largest
 
 #: sensitivity -> the column that holds its levels; its experiment is called "sensitivity-" and its name
 SENSITIVITIES = {
@@ -24,12 +24,8 @@ SENSITIVITIES = {
 }
 OTHER_SERVERS = ("nginx", "lighttpd", "h2o")
 
+#: Level (a backlog, a number of clients, …) -> ratios, a value a round.
 Ratios = dict[float, pd.Series]
-
-
-def effects(ratios: Ratios) -> dict[float, Effect]:
-    """Effect of each level, lowest level first."""
-    return {level: effect(found) for level, found in ratios.items()}
 
 
 def _by_level(trials: pd.DataFrame, level: str, column: str, over: str, under: str) -> Ratios:
@@ -93,43 +89,10 @@ def concurrency_gains(
     return _by_level(concurrency(frame, design), "clients", column, over, under)
 
 
-def concurrency_best(frame: pd.DataFrame, design: str) -> dict[float, tuple[str, Effect]]:
-    """At each number of clients the limit of the highest replies/s, and what it gains over limit 1.
-
-    The interval allows for the choice among the limits. Where limit 1 is the best it gains nothing: exactly 1.
-    """
-    trials = concurrency(frame, design)
-    gains = {
-        limit: concurrency_gains(frame, design, limit)
-        for limit in (trials["accept_limit"].unique() if len(trials) else ())
-        if limit != "1"
-    }
-    found = {}
-    for clients in sorted({level for levels in gains.values() for level in levels}):
-        table = pd.DataFrame({limit: levels[clients] for limit, levels in gains.items() if clients in levels})
-        means = np.log(table).mean()
-        best = str(means.idxmax())
-        chosen = Largest(table[best], clients, table.shape[1])
-        found[clients] = (
-            ("1", effect(table[best] / table[best])) if means[best] <= 0 else (best, chosen.effect)
-        )
-    return found
-
-
 # ------------------------------------------------------------------------------------------ fairness
 
 #: A request counts as held up when it takes longer than this part of the handlers' sleep.
 HELD_UP = 0.1
-#: name in :func:`fairness_table` -> column of the rows
-FAIRNESS_COLUMNS = {
-    "p50_us": "latency_p50_us",
-    "p99_us": "latency_p99_us",
-    "p999_us": "latency_p999_us",
-    "mean_us": "latency_mean_us",
-    "held_up": "held_up",
-    "accept_share_max": "worker_accept_share_max",
-    "cpu_share_max": "worker_cpu_share_max",
-}
 
 
 def slower_share(histogram: str, limit_us: float) -> float:
@@ -170,19 +133,6 @@ def fairness_ratios(
     """Ratio of ``column`` between two labels ("shared", "reuseport", …), a value a round."""
     table = rows.paired(fairness(frame, workload), column, by="label")
     return (table[over] / table[under]).dropna() if {over, under} <= set(table) else pd.Series(dtype=float)
-
-
-def fairness_table(frame: pd.DataFrame, workload: str = "mixed") -> pd.DataFrame:
-    """Means over rounds: a row a label, columns as :data:`FAIRNESS_COLUMNS` (times in µs, shares of 1)."""
-    trials = fairness(frame, workload)
-    table = {
-        name: {
-            label: mean_interval(pd.to_numeric(part[column]))[0] if column in part else np.nan
-            for label, part in (trials.groupby("label") if len(trials) else ())
-        }
-        for name, column in FAIRNESS_COLUMNS.items()
-    }
-    return pd.DataFrame(table, columns=list(FAIRNESS_COLUMNS))
 
 
 # ------------------------------------------------------------------------------------------ peers

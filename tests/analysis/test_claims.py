@@ -22,12 +22,27 @@ def test_ledger_is_json_with_the_promised_keys(judged):
         assert isinstance(claim["published"], str)
 
 
+#: Every claim of section 6 and the abstract, of Eq. 1 and of the figures, and the weblog entry's second remark.
+OF_2004 = {
+    *("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A9b", "A10"),
+    *("T1", "T2", "T3", "T4", "T5", "T5b", "T6", "K1", "K2", "K3", "S1", "S2", "S3", "V2"),
+}
+
+
 def test_ids_are_unique_and_extensions_are_marked():
     listed = claims()
     assert len({claim.id for claim in listed}) == len(listed)
-    ours = {claim.id for claim in listed if not claim.extension}
-    assert ours == {"A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A9b", "A10"}
-    assert all(claim.design == "select" for claim in listed if not claim.extension)
+    assert {claim.id for claim in listed if not claim.extension} == OF_2004
+
+
+def test_what_is_said_of_tux_is_judged_on_analogs_and_never_called_reproduced(paper):
+    of_tux = {claim.id for claim in claims() if claim.id.startswith("T") or "drain" in claim.design}
+    assert of_tux == {claim.id for claim in claims() if claim.analog} - {"S1", "S3"}
+    words = {claim["id"]: claim for claim in ledger(paper) if claim["analog"]}
+    assert {words["T4"]["verdict"], words["T4-calls"]["verdict"]} == {"analog agrees"}
+    for claim in words.values():
+        assert claim["verdict"] != "reproduced"
+        assert all(t["verdict"] != "reproduced" for tests in claim["tests"].values() for t in tests)
 
 
 def test_a_smaller_gain_has_shrunk_and_its_cause_moved(judged):
