@@ -259,18 +259,23 @@ static enum progress answer(struct service *service, struct connection *connecti
 
 /* Visiting */
 
-/* Keep the input that is not used yet. */
-static bool hold(struct connection *connection, const char *bytes, size_t length)
+/* Keep the input that is not used yet: all of held, the last bytes of it, or bytes that lie elsewhere. */
+static bool hold(struct connection *connection, const char *bytes, size_t length, bool from_held)
 {
     if (length == 0) {
         free(connection->held);
         connection->held = NULL;
+    } else if (from_held) { /* left where they are, for there may be many requests, and moving them all for each is dear */
+        connection->held_used += connection->held_bytes - length;
+        connection->held_bytes = length;
+        return true;
     } else {
         char *held = realloc(connection->held, length);
         if (held == NULL)
             return false;
         connection->held = memcpy(held, bytes, length);
     }
+    connection->held_used = 0;
     connection->held_bytes = length;
     return true;
 }
@@ -281,7 +286,7 @@ static enum connection_wish last_reply_sent(struct service *service, struct conn
 {
     if (connection->input_ended || !connection->linger_after)
         return CONNECTION_ENDED;
-    hold(connection, NULL, 0);
+    hold(connection, NULL, 0, false);
     tp_shutdown_write(connection->socket);
     connection->lingering = true;
     start_timeout(service, connection, TIMEOUT_LINGER);
@@ -305,6 +310,7 @@ static enum connection_wish use_input(struct service *service, struct connection
                                       size_t length, enum sending sending)
 {
     const char *end = at + length;
+    const bool from_held = connection->held != NULL && at == connection->held + connection->held_used;
     bool answered = false;
     while (at < end) {
         if (connection->body_bytes > 0) {
@@ -321,7 +327,7 @@ static enum connection_wish use_input(struct service *service, struct connection
         answered = true;
         enum progress progress = answer(service, connection, parsed, &request, sending);
         connection->linger_after |= at < end;
-        if (progress == BROKEN || (progress == BLOCKED && !hold(connection, at, (size_t)(end - at))))
+        if (progress == BROKEN || (progress == BLOCKED && !hold(connection, at, (size_t)(end - at), from_held)))
             return vanished();
         if (progress == BLOCKED) {
             start_timeout(service, connection, TIMEOUT_SEND);
@@ -330,7 +336,7 @@ static enum connection_wish use_input(struct service *service, struct connection
         if (connection->close_after)
             return last_reply_sent(service, connection);
     }
-    if (!hold(connection, at, (size_t)(end - at)))
+    if (!hold(connection, at, (size_t)(end - at), from_held))
         return vanished();
     if (connection->input_ended)
         return client_ended(connection);
@@ -341,16 +347,10 @@ static enum connection_wish use_input(struct service *service, struct connection
     return CONNECTION_READS;
 }
 
-/* The same for what is held. */
 static enum connection_wish use_held(struct service *service, struct connection *connection, enum sending sending)
 {
-    char *held = connection->held;
-    size_t length = connection->held_bytes;
-    connection->held = NULL;
-    connection->held_bytes = 0;
-    enum connection_wish wish = use_input(service, connection, held, length, sending);
-    free(held);
-    return wish;
+    const char *held = connection->held_bytes > 0 ? connection->held + connection->held_used : "";
+    return use_input(service, connection, held, connection->held_bytes, sending);
 }
 
 /* The requests that came behind a reply; only when they are answered is more read. */
@@ -393,7 +393,7 @@ enum connection_wish connection_serve(struct service *service, struct connection
         return client_ended(connection);
     count_by(bytes_received, received);
     if (held > 0)
-        memcpy(service->input, connection->held, held);
+        memcpy(service->input, connection->held + connection->held_used, held);
     return use_input(service, connection, service->input, held + (size_t)received, AT_ONCE);
 }
 
@@ -403,6 +403,9 @@ static bool append(struct connection *connection, const char *bytes, size_t leng
 {
     if (length == 0)
         return true;
+    if (connection->held_used > 0)
+        memmove(connection->held, connection->held + connection->held_used, connection->held_bytes);
+    connection->held_used = 0;
     char *held = realloc(connection->held, connection->held_bytes + length);
     if (held == NULL)
         return false;

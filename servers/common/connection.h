@@ -37,7 +37,7 @@ struct connection {
     bool input_ended; /* completion style: the client ended while a reply was under way */
     /* Input that cannot be used yet: a part of a request, or requests behind a blocked reply. */
     char *held;
-    size_t held_bytes;
+    size_t held_used, held_bytes; /* bytes at its beginning that are done with, and those behind them */
     uint64_t body_bytes; /* of a request's body still to be ignored */
     /* The reply under way: a head, then a file. */
     char *head;
