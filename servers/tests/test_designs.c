@@ -401,9 +401,47 @@ static void check_many(void)
         say(client[i], REQUEST);
         CHECK(replies(client[i], 1), "%s: connection %d", design, i);
     }
+    /* All at once: more than a design has buffers, or takes in one turn. */
+    kill(server.pid, SIGSTOP);
+    waitpid(server.pid, NULL, WUNTRACED);
+    for (int i = 0; i < MANY; i++)
+        say(client[i], REQUEST);
+    kill(server.pid, SIGCONT);
+    for (int i = 0; i < MANY; i++)
+        CHECK(replies(client[i], 1), "%s: connection %d of all at once", design, i);
     for (int i = 0; i < MANY; i++)
         close(client[i]);
     CHECK(reaches("closes", MANY) && counter("connections_open") == 0, "%s: closed", design);
+    stop(&server);
+}
+
+/* A client that sends requests and takes no reply: the server stops reading, so that the client cannot go on, and resumes
+ * when it reads. */
+static void check_flood(void)
+{
+    enum { MOST = 64 << 20, QUIET_MS = 300 };
+    struct server server = START(0);
+    int client = dial(&server), small = 32768;
+    setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    char requests[100 * (sizeof REQUEST - 1)];
+    for (size_t i = 0; i < 100; i++)
+        memcpy(requests + i * (sizeof REQUEST - 1), REQUEST, sizeof REQUEST - 1);
+    size_t sent = 0;
+    for (int quiet = 0; quiet < QUIET_MS && sent < MOST;) {
+        size_t at = sent % sizeof requests;
+        ssize_t got = send(client, requests + at, sizeof requests - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        NEED(got > 0 || errno == EAGAIN);
+        sent += got > 0 ? (size_t)got : 0;
+        quiet = got > 0 ? 0 : quiet + 1;
+        if (got < 0)
+            usleep(1000);
+    }
+    CHECK(sent < MOST, "%s reads on while its replies are not taken", design);
+    int whole = (int)(sent / (sizeof REQUEST - 1));
+    CHECK(replies(client, whole), "%s: %d replies", design, whole);
+    CHECK(reaches("replies", (uint64_t)whole), "%s: counted", design);
+    close(client);
     stop(&server);
 }
 
@@ -586,6 +624,7 @@ int main(int argc, char **argv)
     if (floor) {
         check_floor();
     } else {
+        check_flood();
         check_timeouts();
         check_drain();
         check_drain_ends();
