@@ -16,10 +16,10 @@
  * what is to be accepted is asked for in advance, the kernel may accept during the work phase: at most N connections,
  * which wait for the next accept phase. inf is one multishot accept: whoever comes is accepted at once and waits there.
  *
- * Its counters: getevents are the sleeps; system_calls all entries into the kernel; events completions; accept_phases
- * all looks at the queue of the accepted, accept_phases_empty those that found nobody, free as in TUX; a work phase is
- * one draining of work_pending with a connection in it. There is no getevents whose price could be told: getevents_ready
- * stays 0.
+ * Its counters: getevents are the entries into the kernel, to ask or to sleep, and getevents_ns the time asleep; events
+ * are completions, so events ÷ getevents is what one entry brought, growth included; accept_phases are all looks at the
+ * queue of the accepted, accept_phases_empty those that found nobody, free as in TUX; a work phase is one draining of
+ * work_pending with a connection in it. There is no getevents whose price could be told: getevents_ready stays 0.
  */
 #include "counters.h"
 #include "phases.h"
@@ -51,8 +51,10 @@ static unsigned accept_phase(struct loop *loop)
 /* All of work_pending that is there now. */
 static unsigned take_batch(struct loop *loop)
 {
-    if (ring_asked(&loop->ring))
+    if (ring_asked(&loop->ring)) {
         ring_submit(&loop->ring);
+        count(getevents);
+    }
     unsigned taken = ring_reap(&loop->ring);
     count_by(events, taken);
     return taken;
