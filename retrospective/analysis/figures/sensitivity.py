@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrospective.analysis import rows
-from retrospective.analysis.evidence import with_derived
+from retrospective.analysis.comparisons import sensitivity, sensitivity_gains, work_predictions
 from retrospective.analysis.figures.overload import UNDER, effects
 from retrospective.analysis.figures.style import (
     BLACK,
@@ -33,13 +32,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: What was varied: experiment -> (column, words on the axis).
+#: What was varied, on the axis.
 VARIED = {
-    "sensitivity-backlog": ("backlog", "backlog, connections"),
-    "sensitivity-timeout": ("timeout_ms", "clients' time-out, ms"),
-    "sensitivity-defer": ("defer_accept_s", "TCP_DEFER_ACCEPT, s"),
-    "sensitivity-work": ("work_us", "added work per request, µs"),
+    "sensitivity-backlog": "backlog, connections",
+    "sensitivity-timeout": "clients' time-out, ms",
+    "sensitivity-defer": "TCP_DEFER_ACCEPT, s",
+    "sensitivity-work": "added work per request, µs",
 }
+
+
+def _name(experiment: str) -> str:
+    return experiment.removeprefix("sensitivity-")
 
 
 def _trials(site: Site | None, experiment: str) -> pd.DataFrame | None:
@@ -47,7 +50,7 @@ def _trials(site: Site | None, experiment: str) -> pd.DataFrame | None:
     found = trials_of(site, experiment)
     if found is None:
         return None
-    found = with_derived(found.assign(level=found[VARIED[experiment][0]].fillna(0).astype(float)))
+    found = sensitivity(found, _name(experiment))
     peak = found["target_per_s"] / found["x_ratio"].astype(float)
     spent = found["getevents_cost"] + found["other_cost"]
     return found.assign(
@@ -55,24 +58,6 @@ def _trials(site: Site | None, experiment: str) -> pd.DataFrame | None:
         drops=found["queue_drops_per_s"] / peak,
         getevents_percent=100 * found["getevents_cost"] / spent,
     )
-
-
-def ratios_by_level(trials: pd.DataFrame, column: str, over: str, under: str = UNDER) -> pd.DataFrame:
-    """Ratios of two accept-limits: a row a round, a column a level."""
-    table = rows.paired(trials, column, index=("round", "level"))
-    if over not in table or under not in table:
-        return pd.DataFrame()
-    return (table[over] / table[under]).unstack("level").dropna(axis="columns", how="all")
-
-
-def predicted_by_level(trials: pd.DataFrame) -> pd.DataFrame:
-    """Gain in accept rate, Inf over 1, that Eq. 1 gives if only the share of getevents differs (see ``Evidence``)."""
-    cost = rows.paired(trials, "getevents_cost", index=("round", "level"))
-    other = rows.paired(trials, "other_cost", index=("round", "level"))
-    if not {"1", "inf"} <= set(cost):
-        return pd.DataFrame()
-    gain = (cost["1"] + other["inf"]) / (cost["inf"] + other["inf"])
-    return gain.unstack("level").dropna(axis="columns", how="all")
 
 
 def _places(experiment: str, *sources: pd.DataFrame | None) -> list[float]:
@@ -105,7 +90,7 @@ def _gains(
     for trials, faint in ((theirs, True), (ours, False)):
         higher = [limit for limit in limits_in(trials) if limit != UNDER] if trials is not None else []
         for limit in higher:
-            table = ratios_by_level(trials, column, limit)
+            table = pd.DataFrame(sensitivity_gains(trials, _name(experiment), limit, UNDER, column))
             x = np.array([places.index(level) for level in table.columns], dtype=float)
             line(
                 cell, x + _dodge(higher, limit), effects(table), faint=faint, bars=True, **limit_style(limit)
@@ -127,7 +112,7 @@ def _categories(cell: Axes, places: list[float], experiment: str) -> None:
     cell.set_xticks(range(len(places)), [f"{place:,.0f}" for place in places])
     cell.set_xlim(-0.4, len(places) - 0.6)
     cell.grid(axis="x", visible=False)
-    cell.set_xlabel(VARIED[experiment][1])
+    cell.set_xlabel(VARIED[experiment])
 
 
 def _sensitivity(site: Site, reference: Site | None, experiments: list[str]) -> Figure:
@@ -179,11 +164,11 @@ def work(site: Site, reference: Site | None = None) -> Figure:
     limits = limits_in(trials)
     figure, ((share, gain, replies),) = panels(1, 3, height=2.4)
     _levels(share, site, reference, name, "getevents_percent")
-    share.set(title="Share of getevents", ylabel="of a connection's measured cost, %")
+    share.set(title="Share of getevents", ylabel="of a connection's cost, %")
     _from_zero(share)
     floor = aa_floor(site.frame)
     _gains(gain, site, reference, name, "accepts_per_s")
-    predicted = predicted_by_level(trials)
+    predicted = pd.DataFrame(work_predictions(trials))
     places = _places(name, trials, _trials(reference, name))
     x = np.array([places.index(level) for level in predicted.columns], dtype=float) + 0.12
     style = {"color": BLACK, "marker": "x", "linestyle": (0, (1, 2))}
