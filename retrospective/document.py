@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from retrospective.analysis import figures, summary
 from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import NothingToDraw, Site
-from retrospective.analysis.formatting import fmt_integer
+from retrospective.analysis.formatting import fmt_integer, fmt_percent
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
 from retrospective.experiments import CHAPTERS, accept
@@ -87,6 +87,12 @@ def settings() -> dict[str, str]:
         "work_us": fmt_integer(accept.WORK_US["specweb99-like", "receiver"]),
         "one_packet_timeout_s": f"{timeout_s['one-packet']:g}",
         "specweb_timeout_s": f"{timeout_s['specweb99-like']:g}",
+        "threads": fmt_integer(accept.THREADS),
+        "sensitivity_x": f"{accept.SENSITIVITY_RATIO:g}",
+        "concurrency_work_us": fmt_integer(accept.CONCURRENCY_WORK_US),
+        "fairness_per_s": fmt_integer(accept.FAIRNESS_PER_S),
+        "fairness_sleep_ms": fmt_integer(accept.FAIRNESS_SLEEP_US / 1000),
+        "fairness_slow": fmt_percent(accept.FAIRNESS_SLOW_SHARE),
     }
 
 

@@ -82,16 +82,20 @@ def test_fairness_puts_reuseport_over_the_shared_listener():
     frame = pd.DataFrame(
         trial(
             experiment="fairness", label=label, workload=workload, round=number, latency_p50_us=100.0,
-            latency_p99_us=tail if workload == "mixed" else 500.0, worker_accept_share_max=0.5,
-            worker_cpu_share_max=0.6, timed_out_per_s=1.0,
+            latency_p99_us=tail if workload == "mixed" else 500.0, latency_p999_us=tail, latency_mean_us=100.0,
+            worker_accept_share_max=0.5, worker_cpu_share_max=0.6, options='{"slow-us": 20000}',
+            latency_histogram="[]",
         )
         for label, tail in p99.items() for workload in ("one-packet", "mixed") for number in range(3)
     )  # fmt: skip
     found = beyond.fairness_values(frame)
     assert [row["label"] for row in found["rows"]] == ["shared", "exclusive", "reuseport"]
     assert found["rows"][2]["mixed_p99_ms"] == "100"
+    assert found["rows"][2]["fast_p99_ms"] == "0.500"
+    assert found["rows"][0]["cpu_share"] == "60\u202f%"
+    assert found["rows"][0]["held_up"] == "—"
     assert found["reuseport_over_shared"].startswith("10.0")
-    assert found["rows"][0]["timed_out"] == "1.0\u202f%"
+    assert found["reuseport_over_exclusive"].startswith("5.00")
 
 
 def test_peers_name_the_cheapest_of_the_others():

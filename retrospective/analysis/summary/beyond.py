@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrospective.analysis import rows
-from retrospective.analysis.evidence import effect, with_derived
+from retrospective.analysis import comparisons, rows
+from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import (
     MISSING,
     fmt_integer,
@@ -27,45 +25,18 @@ if TYPE_CHECKING:
 ENDS = ("1", "inf")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One knob that the sensitivity experiments turn: its experiment, column and how its value reads."""
-
-    experiment: str
-    column: str
-    text: Callable[[float], str] = fmt_integer
-
-
-#: Name in the templates -> the knob.
-SETTINGS = {
-    "backlog": Setting("sensitivity-backlog", "backlog"),
-    "timeout": Setting("sensitivity-timeout", "timeout_ms"),
-    "defer": Setting("sensitivity-defer", "defer_accept_s"),
-    "work": Setting("sensitivity-work", "work_us"),
-}
-
-
 def sensitivity_values(frame: pd.DataFrame) -> Values:
-    """Gain of Inf over 1 on select, one-packet, at each value of each knob."""
-    return {name: _setting(frame, setting) for name, setting in SETTINGS.items()}
+    """Gain of Inf over 1 on select, one-packet, at each value of what the sensitivity experiments vary."""
+    return {name: _sensitivity(frame, name) for name in comparisons.SENSITIVITIES}
 
 
-def _setting(frame: pd.DataFrame, setting: Setting) -> Values:
-    trials = rows.valid(frame, chapter="accept", experiment=setting.experiment)
-    if trials.empty or setting.column not in trials:
-        return {"measured": False, "rows": [], "smallest": UNMEASURED, "largest": UNMEASURED}
-    found = [_at_value(part, setting.text(float(value))) for value, part in trials.groupby(setting.column)]
-    return {
-        "measured": True,
-        "rows": found,
-        "smallest": found[0]["gain"],
-        "largest": found[-1]["gain"],
-    }
+def _sensitivity(frame: pd.DataFrame, name: str) -> Values:
+    trials = comparisons.sensitivity(frame, name)
+    found = [_at_value(part, fmt_integer(float(value))) for value, part in trials.groupby("level")]
+    return {"measured": bool(found), "rows": found}
 
 
 def _at_value(trials: pd.DataFrame, value: str) -> Values:
-    trials = with_derived(trials)
-
     def table(column: str) -> pd.DataFrame:
         return rows.paired(trials, column)
 
@@ -173,31 +144,28 @@ SHARINGS = {
 
 def fairness_values(frame: pd.DataFrame) -> Values:
     """Tails and balance of two workers on one processor, with and without requests that sleep."""
-    trials = rows.valid(frame, chapter="accept", experiment="fairness")
+    fast, mixed = (comparisons.fairness(frame, workload) for workload in ("one-packet", "mixed"))
     found = []
     for label, name in SHARINGS.items():
-        own = trials[trials["label"] == label] if len(trials) else trials
-        if own.empty:
-            continue
-        fast, mixed = (own[own["workload"] == workload] for workload in ("one-packet", "mixed"))
-        found.append(
-            {
-                "label": label,
-                "name": name,
-                "fast_p99_ms": _milliseconds(fast, "latency_p99_us"),
-                "mixed_p50_ms": _milliseconds(mixed, "latency_p50_us"),
-                "mixed_p99_ms": _milliseconds(mixed, "latency_p99_us"),
-                "accept_share": _share(mixed, "worker_accept_share_max"),
-                "cpu_share": _share(mixed, "worker_cpu_share_max"),
-                "timed_out": _timed_out(mixed),
-            }
+        own, slowed = (
+            trials[trials["label"] == label] if len(trials) else trials for trials in (fast, mixed)
         )
-    table = rows.paired(trials[trials["workload"] == "mixed"], "latency_p99_us", by="label") if found else {}
+        if len(own) or len(slowed):
+            found.append(
+                {
+                    "label": label,
+                    "name": name,
+                    "fast_p99_ms": fmt_number(_known(own, "latency_p99_us") * 1e-3),
+                    "mixed_p50_ms": fmt_number(_known(slowed, "latency_p50_us") * 1e-3),
+                    "mixed_p99_ms": fmt_number(_known(slowed, "latency_p99_us") * 1e-3),
+                    "held_up": fmt_percent(_known(slowed, "held_up")),
+                    "accept_share": fmt_percent(_known(slowed, "worker_accept_share_max")),
+                    "cpu_share": fmt_percent(_known(slowed, "worker_cpu_share_max")),
+                }
+            )
     against = {
-        name: ratio(effect(table["reuseport"] / table[name]))
-        if {"reuseport", name} <= set(table)
-        else UNMEASURED
-        for name in ("shared", "exclusive")
+        other: ratio(effect(comparisons.fairness_ratios(frame, "latency_p99_us", "reuseport", other)))
+        for other in ("shared", "exclusive")
     }
     return {
         "measured": bool(found),
@@ -207,18 +175,6 @@ def fairness_values(frame: pd.DataFrame) -> Values:
     }
 
 
-def _milliseconds(trials: pd.DataFrame, column: str) -> str:
-    return fmt_number(mean(trials[column]) * 1e-3) if len(trials) else MISSING
-
-
-def _share(trials: pd.DataFrame, column: str) -> str:
-    """Mean share of the busiest worker; a dash where there is but one."""
-    known = trials[column].dropna() if column in trials else trials
-    return fmt_percent(mean(known.astype(float))) if len(known) else MISSING
-
-
-def _timed_out(trials: pd.DataFrame) -> str:
-    if trials.empty:
-        return MISSING
-    lost = trials["timed_out_per_s"] / trials["attempted_per_s"].where(trials["attempted_per_s"] > 0)
-    return fmt_percent(mean(lost))
+def _known(trials: pd.DataFrame, column: str) -> float:
+    """Mean of a column; NaN, which reads as a dash, where it has no values: one worker has no share."""
+    return mean(trials[column].astype(float)) if column in trials and len(trials) else np.nan
