@@ -209,9 +209,19 @@ void fiber_resume(struct fiber *fiber)
     struct fiber *outer = running;
     running = fiber;
 #ifdef __SANITIZE_THREAD__
+    /* The thread sanitizer delivers a signal later, to the context that it came to. If that is a fiber which parks, later
+     * is when it is resumed: perhaps never. */
+    sigset_t stop, mask;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, &mask);
     fiber->resumer.thread = __tsan_get_current_fiber();
 #endif
     switch_context(&fiber->resumer, &fiber->own, false);
+#ifdef __SANITIZE_THREAD__
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+#endif
     running = outer;
 }
 
