@@ -127,6 +127,7 @@ def one(rng, workload, design, charge, top, ratio, limit, number, noise, experim
     wait_us = 128 / accepts * 1e6 * served if model["saturated"] else 150.0
     softirq = min(0.9, connections * 14e-6)
     cpu = 1e6 / max(replies, 1.0)
+    calls = 0.3 if "uring" in design else 1 + 3 / REQUESTS[workload]
     drains = design.startswith("drain")
     return _base(
         chapter="accept", experiment=experiment or workload, design=design, label=label or f"{design}, limit {limit}",
@@ -144,7 +145,7 @@ def one(rng, workload, design, charge, top, ratio, limit, number, noise, experim
         drop_softnet_per_s=0.02 * lost if charge == "receiver" else 0.0,
         server_cpu_us_per_reply=cpu, server_cpu_share=1.0 if model["saturated"] else 0.7,
         server_user_us_per_reply=0.2 * cpu, server_system_us_per_reply=0.8 * cpu,
-        system_calls_per_reply=1 + 3 / REQUESTS[workload] + model["turns"] / max(replies, 1.0),
+        system_calls_per_reply=calls + model["turns"] / max(replies, 1.0),
         cpu0_softirq_share=softirq if charge == "receiver" else 0.02,
         cpu1_softirq_share=0.1 if charge == "receiver" else softirq + 0.1,
         latency_mean_us=wait_us * (1 + 4 * lost / connections),
@@ -205,28 +206,42 @@ def concurrency_rows(rng, rounds=10, noise=0.02, flip=FLIP):
     return found
 
 
-#: label -> (design, p99 in µs with slow requests among the fast, share of accepts of the busiest worker)
+#: label -> (design, p99 in µs and share of requests held up with slow requests among the fast, share of accepts of
+#: the busiest worker)
 FAIRNESS = {
-    "shared": ("prefork", 900.0, 0.80),
-    "exclusive": ("prefork", 950.0, 0.85),
-    "reuseport": ("prefork", 60_000.0, 0.51),
-    "one process": ("epoll", 95_000.0, None),
-    "kernel threads": ("kernel-threads", 500.0, None),
-    "user threads": ("user-threads", 96_000.0, None),
+    "shared": ("prefork", 900.0, 0.006, 0.80),
+    "exclusive": ("prefork", 950.0, 0.007, 0.85),
+    "reuseport": ("prefork", 40_000.0, 0.060, 0.51),
+    "one process": ("epoll", 47_000.0, 0.110, None),
+    "kernel threads": ("kernel-threads", 500.0, 0.002, None),
+    "user threads": ("user-threads", 48_000.0, 0.110, None),
 }
+SLEEP_US = 50_000
+
+
+def histogram(latencies_us):
+    """Latencies -> counts, in the buckets of servers/load/histogram.h."""
+
+    def index(ns):
+        shift = ns.bit_length() - 8
+        return ns if ns < 128 else (shift + 1) * 128 + (ns >> shift) - 128
+
+    counts = [[index(round(us * 1e3)), count] for us, count in sorted(latencies_us.items()) if count]
+    return json.dumps({"significant_bits": 7, "unit": "ns", "counts": counts, "censored_counts": []})
 
 
 def fairness_rows(rng, rounds=10, noise=0.02, cases=FAIRNESS):
-    """Two workers on one CPU; a small share of requests sleeps for 100 ms."""
+    """Two workers on one CPU; a small share of requests sleeps for 50 ms."""
     found = []
     for workload in ("one-packet", "mixed"):
-        for label, (design, tail, share) in cases.items():
+        for label, (design, tail, held, share) in cases.items():
             for number in range(rounds):
 
                 def noisy(value):
                     return float(value * np.exp(rng.normal(0, noise)))
 
                 p99 = noisy(tail if workload == "mixed" else 400.0)
+                waiting = round(40_000 * noisy(held)) if workload == "mixed" else 0
                 busiest = None if share is None else float(min(0.99, max(0.5, noisy(share))))
                 accepts = None if busiest is None else [round(1000 * busiest), round(1000 * (1 - busiest))]
                 found.append(_base(
@@ -240,8 +255,10 @@ def fairness_rows(rng, rounds=10, noise=0.02, cases=FAIRNESS):
                     worker_accepts=None if accepts is None else json.dumps(accepts),
                     worker_cpu_s=None if accepts is None else json.dumps([n * 6e-5 for n in accepts]),
                     latency_mean_us=noisy(200 + tail / 60), latency_p50_us=noisy(150.0), latency_p90_us=noisy(300.0),
-                    latency_p99_us=p99, latency_p999_us=noisy(max(1.2 * p99, 99_000.0)),
-                    latency_max_us=noisy(101_000.0), latency_count=2000, latency_censored=0,
+                    latency_p99_us=p99, latency_p999_us=noisy(max(1.2 * p99, 49_000.0)),
+                    latency_max_us=noisy(51_000.0), latency_count=40_000, latency_censored=0,
+                    options=json.dumps({"slow-us": SLEEP_US, "slow-sleeps": True}),
+                    latency_histogram=histogram({150.0: 40_000 - waiting, 30_000.0: waiting}),
                 ))  # fmt: skip
     return found
 

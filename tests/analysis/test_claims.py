@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from retrospective.analysis.claims import claims, ledger
+from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
 
 KEYS = {"id", "source", "statement", "published", "value", "low", "high", "mechanism", "verdict"}
@@ -122,3 +123,52 @@ def test_no_trials_at_all_is_a_ledger_of_untestable_claims(paper):
 def test_invalid_trials_change_nothing(paper):
     without = paper[paper["valid"]]
     assert ledger(without) == ledger(paper)
+
+
+def test_questions_of_today_take_nothing_from_what_is_said_of_2004(paper):
+    """Two families for Holm's correction: fewer extensions leave every word about 2004 as it was."""
+    today = paper["experiment"].isin(["concurrency", "fairness", "sensitivity-work", "peers-overload"])
+    beside = paper["design"].isin(["drain", "kernel-threads", "poll", "epoll", "uring"])
+    fewer = paper[~today & ~(beside & paper["x_ratio"].notna())]
+    before, after = ({c["id"]: c for c in ledger(frame)} for frame in (paper, fewer))
+    assert {name: before[name]["verdict"] for name in OF_2004} == {
+        name: after[name]["verdict"] for name in OF_2004
+    }
+    assert {after[name]["verdict"] for name in ("N1", "N2", "A1-epoll")} == {"not testable here"}
+
+
+def test_trials_of_the_first_schema_are_judged_as_far_as_they_go(paper):
+    """Recorded before there were the other kinds of servers, their experiments and their columns."""
+    new = [
+        *("timeout_ms", "defer_accept_s", "system_calls_per_reply", "server_user_us_per_reply"),
+        *("server_system_us_per_reply", "worker_accept_share_max", "worker_cpu_share_max"),
+        *("worker_accepts", "worker_cpu_s"),
+    ]
+    known = paper["experiment"].isin(["one-packet", "specweb99-like", "peers", "peers-overload"])
+    known &= paper["design"].isin(["select", "epoll", "floor", "nginx", "lighttpd"])
+    old = paper[known | (paper["chapter"] == "machine")].drop(columns=new).assign(schema=1)
+    found = {claim["id"]: claim for claim in ledger(old)}
+    assert found["A1"]["verdict"] == "shrunk"
+    absent = {name for name, claim in found.items() if claim["verdict"] == "not testable here"}
+    of_others = {name for name in found if name[0] in "TKSN"}
+    assert absent == of_others | {"A1-poll", "A1-uring"}
+    assert found["V2"]["value"] is not None
+    assert found["V2"]["mechanism"].endswith("not measured")
+
+
+def test_the_recorded_trials_of_this_repository_are_judged_without_a_stumble():
+    for chapter in ("accept", "machine"):
+        try:
+            frame, _ = load_reference(chapter)
+        except NoReferenceError as absent:
+            pytest.skip(str(absent))
+        words = {claim["verdict"] for claim in ledger(frame)}
+        assert words <= set(VERDICTS)
+
+
+def test_two_disagreements_between_text_and_figure_are_reported():
+    notes = {claim.id: claim.note for claim in claims() if claim.note}
+    assert "12 %" in notes["T1"]
+    assert "8.5" in notes["T1"]
+    assert "28 %" in notes["T5"]
+    assert "31 %" in notes["T5"]

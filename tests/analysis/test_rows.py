@@ -77,6 +77,46 @@ def test_reading_between_two_x_is_linear_in_logarithms():
     assert len(at(pd.DataFrame(index=[0]), 2.0)) == 0
 
 
+def test_where_one_side_has_no_value_the_nearer_one_is_read():
+    table = pd.DataFrame({1.0: [np.nan, np.inf, 2.0], 1.4: [4.0, 3.0, 2.0]})
+    assert list(at(table, 1.36)) == pytest.approx([4.0, 3.0, 2.0])
+    assert list(at(table, 1.05).isna()) == [True, True, False]
+
+
+def test_columns_and_designs_that_were_never_measured_are_empty(paper):
+    trials = rows.valid(paper, experiment="peers").drop(columns="server_system_us_per_reply")
+    assert rows.paired(trials, "server_system_us_per_reply", by="label").empty
+    assert rows.paired(trials.assign(server_system_us_per_reply=None), "server_system_us_per_reply").empty
+    assert len(Evidence(paper, "nobody", "receiver").gain("one-packet").ratios) == 0
+    assert len(Evidence(paper, "nobody", "receiver").contrast("one-packet").ratios) == 0
+
+
+def test_each_design_is_read_beside_its_kind(paper):
+    """2004's sweeps end, and its gains are largest, at another place for each kind."""
+    ends = {"select": 1.364, "drain-uring": 1.364, "user-threads": 2.1}
+    for design, end in ends.items():
+        assert Evidence(paper, design, "receiver").matched_x("one-packet") == pytest.approx(end, abs=1e-3)
+    assert Evidence(paper, "drain", "receiver").kind is published.KINDS["tux"]
+    assert Evidence(paper, "a newcomer", "receiver").kind is published.KINDS["userver"]
+
+
+def test_the_largest_contrast_does_not_care_which_limit_is_the_better(paper):
+    ours, theirs = (Evidence(paper, design, "receiver") for design in ("select", "drain-uring"))
+    assert ours.contrast("one-packet").effect.value == pytest.approx(ours.gain("one-packet").effect.value)
+    assert theirs.contrast("one-packet").effect.value == pytest.approx(theirs.gain("one-packet").effect.value)
+    # three limits make six ordered pairs, at each x past saturation
+    assert ours.contrast("one-packet").choices == 6 * ours.gain("one-packet").choices
+
+
+def test_the_best_is_the_highest_peak_of_all_limits(paper):
+    evidence = Evidence(paper, "select", "receiver")
+    best = evidence.best("one-packet")
+    peaks = [evidence.peak("one-packet", limit) for limit in ("1", "10", "inf")]
+    assert best.ratios.mean() == max(peak.ratios.mean() for peak in peaks)
+    assert best.choices == sum(peak.choices for peak in peaks)
+    assert len(Evidence(paper, "select", "sender").best("one-packet").ratios) == 0  # one x shows no peak
+
+
 def test_equation_one_adds_up():
     """One turn: getevents 10 µs, four accepts of 5 µs, four requests of 15 µs = 90 µs for four connections."""
     row = pd.DataFrame(
@@ -111,3 +151,27 @@ def test_published_numbers_are_those_of_the_paper():
     assert web.gain().iloc[-1] == pytest.approx(published.GAIN["specweb99-like"], abs=0.01)
     assert one.drops["1"].iloc[-1] > one.drops["inf"].iloc[-1]
     assert set(published.curves(17).columns) >= {"1", "inf"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "workload", "peak", "last_x"),
+    [
+        ("tux", "one-packet", 21_999, 1.364),
+        ("tux", "specweb99-like", 13_576, 2.210),
+        ("knot", "one-packet", 14_000, 2.143),
+        ("knot", "specweb99-like", 9_063, 3.310),
+    ],
+)
+def test_published_gains_of_the_other_kinds_are_those_of_the_abstract(kind, workload, peak, last_x):
+    old = published.overload(workload, kind)
+    assert old.peak == peak
+    assert old.last_x == pytest.approx(last_x, abs=0.001)
+    assert old.gain().max() == pytest.approx(published.GAINS[kind][workload], abs=0.01)
+    assert tuple(old.replies) == tuple(sorted(published.KINDS[kind].limits[workload]))
+
+
+def test_published_figures_keep_servers_apart():
+    ours, theirs = published.curves(17), published.curves(17, "tux")
+    assert set(ours) == set(theirs) == {"1", "inf"}
+    assert theirs["inf"].iloc[-1] / theirs["1"].iloc[-1] == pytest.approx(1.27, abs=0.01)
+    assert ours["inf"].iloc[-1] / ours["1"].iloc[-1] == pytest.approx(1.30, abs=0.01)

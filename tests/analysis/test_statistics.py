@@ -225,3 +225,12 @@ def test_modes_that_disagree_depend_on_who_pays():
     assert st.combined({"receiver": "not testable here", "sender": "shrunk"}) == "shrunk"
     assert st.combined({"receiver": "not testable here"}) == "not testable here"
     assert set(st.VERDICTS) >= {"reproduced", "depends on who pays", "not testable here"}
+
+
+def test_an_analog_agrees_but_never_reproduces():
+    assert st.of_analog("reproduced") == "analog agrees"
+    others = set(st.VERDICTS) - {"reproduced"}
+    assert {st.of_analog(word) for word in others} == others
+    assert st.combined({"receiver": "analog agrees", "sender": "analog agrees"}) == "analog agrees"
+    assert st.combined({"receiver": "analog agrees", "sender": "shrunk"}) == "depends on who pays"
+    assert st.WEAKEST_FIRST.index("shrunk") < st.WEAKEST_FIRST.index("analog agrees")

@@ -111,14 +111,14 @@ def below_published(test: Test | None) -> bool:
     )
 
 
-def ledger(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Judge every claim by the rows of all chapters; JSON-ready, absent numbers are ``None``.
+def ledger(frame: pd.DataFrame, listed: Sequence[Claim] | None = None) -> list[dict[str, Any]]:
+    """Judge claims, by default every one, by the rows of all chapters; JSON-ready, absent numbers are ``None``.
 
     ``value``, ``low``, ``high``: the ratio of the deciding test and its 95 % interval, in the receiver
     mode if that was measured. ``modes`` holds the same per charge mode, ``tests`` every link of the chain.
     """
     floor = aa_floor(frame)
-    listed = claims()
+    listed = claims() if listed is None else listed
     modes = {
         charge: {design: Evidence(frame, design, charge) for design in {claim.design for claim in listed}}
         for charge in {charge for claim in listed for charge in claim.charges}
