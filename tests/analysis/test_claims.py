@@ -6,6 +6,7 @@ import pytest
 from retrospective.analysis.claims import claims, ledger
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
+from retrospective.experiments.accept.profiles import PROFILES
 
 KEYS = {"id", "source", "statement", "published", "value", "low", "high", "mechanism", "verdict"}
 
@@ -114,6 +115,31 @@ def test_one_round_has_values_but_decides_nothing(synthetic):
     assert claim["value"] > 1
     assert claim["low"] is None
     assert claim["verdict"] == "undecided"
+
+
+def test_the_model_has_the_series_of_the_paper_profile(paper):
+    """So that what can be judged on the model's rows can be judged on the trials that 'make reference' records."""
+    modelled = {
+        (row.experiment, row.design, row.charge, row.x_ratio, row.accept_limit)
+        for row in paper[paper["x_ratio"].notna() & (paper["experiment"] != "peers-overload")].itertuples()
+    }
+    profile = PROFILES["paper"]
+    assert modelled == {
+        (series.experiment, series.design, series.charge, ratio, limit)
+        for series in profile.series
+        for ratio in series.ratios
+        for limit in series.limits
+    }
+    closed = paper[paper["experiment"] == "concurrency"]
+    assert set(closed["design"]) == set(profile.concurrency.designs)
+    assert set(closed["clients"]) == set(profile.concurrency.clients)
+    assert set(paper.loc[paper["experiment"] == "fairness", "label"]) == set(profile.fairness)
+
+
+def test_the_paper_profile_tests_every_claim_but_fig_16(judged):
+    absent = {name for name, claim in judged.items() if claim["verdict"] == "not testable here"}
+    assert absent == {"S2"}
+    assert {name for name, claim in judged.items() if claim["mechanism_holds"] is None} == {"S2"}
 
 
 def test_no_trials_at_all_is_a_ledger_of_untestable_claims(paper):
