@@ -365,3 +365,6 @@ def test_the_text_can_say_every_verdict(word, kind, values, curves):
     for said, sentence in of_tux.items():
         assert (sentence in text) == (said == word or {said, word} == set(confirmed)), sentence
     assert "3 are depends" not in text
+    assert "here here" not in text
+    chapter = text.split("# accept()")[1].split("# The ledger")[0]
+    assert not re.search(r"\b(is|has) \*?(is|has|holds|depends|analog agrees)\b", chapter)

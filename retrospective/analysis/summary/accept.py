@@ -199,6 +199,7 @@ def _published(kind: str, workload: str) -> Values:
         "peak_us": fmt_integer(1e6 / float(old.replies.to_numpy().max())),
         "gain": fmt_gain(gain),
         "gain_ratio": fmt_ratio(gain),
+        "last": fmt_integer(old.last),
         "last_x": fmt_ratio(old.last_x),
         "limit_names": ", ".join(fmt_limit(limit) for limit in old.replies.columns),
         "limits": {

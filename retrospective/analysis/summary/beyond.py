@@ -122,7 +122,7 @@ def turn(signs: list[tuple[int, int]]) -> str:
     names = {1: "gains", -1: "loses"}
     if len({value for _, value in known}) == 1:
         where = listed(str(clients) for clients, _ in known)
-        return f"{names[known[0][1]]} at {where} clients, and at no other number the opposite"
+        return f"{names[known[0][1]]} at {where} clients and nowhere {names[-known[0][1]]}"
     changes = [(low, high) for low, high in pairwise(known) if low[1] != high[1]]
     (before, was), (after, becomes) = changes[0]
     often = ", and turns again beyond" if len(changes) > 1 else ""
