@@ -317,7 +317,7 @@ def test_the_retrospective_is_whole(kind, values, curves, tmp_path):
 def test_a_live_document_stands_beside_the_reference(values, curves, tmp_path):
     page, _ = assemble.assemble(values["live"], curves, tmp_path)
     said = text_of(page.read_text())
-    assert "The reference machine's verdict is" in said.replace("\u2019", "'")
+    assert "The reference machine's verdict:" in said.replace("\u2019", "'")
     alone = assemble.document(values["live, nothing recorded"], curves)
     assert "reference machine" not in alone.split("# Colophon")[0].split("# The machine")[1]
 
