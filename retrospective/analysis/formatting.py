@@ -14,8 +14,13 @@ THIN = "\u202f"
 
 
 def known(value: object) -> bool:
-    """Whether there is a number to show."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether there is a number to show: neither ``None`` nor pandas' ``NA``, and finite."""
+    if isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
 
 
 def _signed(text: str) -> str:
@@ -24,7 +29,7 @@ def _signed(text: str) -> str:
 
 def fmt_number(value: float | None, digits: int = 3, unit: str = "") -> str:
     """``digits`` significant digits, never in exponent form, thousands separated: 12,300 and 0.0123."""
-    if value is None or not known(float(value)):
+    if not known(value):
         return MISSING
     value = float(value)
     if value == 0:
@@ -40,19 +45,19 @@ def fmt_number(value: float | None, digits: int = 3, unit: str = "") -> str:
 
 def fmt_integer(value: float | None) -> str:
     """Format a whole number, thousands separated."""
-    return MISSING if value is None or not known(float(value)) else _signed(f"{round(float(value)):,}")
+    return MISSING if not known(value) else _signed(f"{round(float(value)):,}")
 
 
 def fmt_ratio(value: float | None) -> str:
     """Format a ratio: two decimals below 10, then three significant digits."""
-    if value is None or not known(float(value)):
+    if not known(value):
         return MISSING
     return f"{value:.2f}" if abs(value) < 10 else fmt_number(value)
 
 
 def fmt_ratio_interval(value: float | None, low: float | None, high: float | None) -> str:
     """``value [low, high]``; a value without an interval says so."""
-    if value is None or not known(float(value)):
+    if not known(value):
         return MISSING
     if low is None or high is None or not (known(float(low)) and known(float(high))):
         return f"{fmt_ratio(value)} [no interval]"
@@ -61,7 +66,7 @@ def fmt_ratio_interval(value: float | None, low: float | None, high: float | Non
 
 def fmt_interval(value: float | None, low: float | None, high: float | None, unit: str = "") -> str:
     """``value [low, high] unit`` of a level."""
-    if value is None or not known(float(value)):
+    if not known(value):
         return MISSING
     end = THIN + unit if unit else ""
     if low is None or high is None or not (known(float(low)) and known(float(high))):
@@ -90,7 +95,7 @@ def fmt_gain(ratio: float | None) -> str:
 
 def fmt_us(value: float | None) -> str:
     """Format a time given in µs, in the unit that reads best: ns below 1 µs, ms from 10 ms on."""
-    if value is None or not known(float(value)):
+    if not known(value):
         return MISSING
     value = float(value)
     if value != 0 and abs(value) < 1:

@@ -32,8 +32,24 @@ def sensitivity_values(frame: pd.DataFrame) -> Values:
 
 def _sensitivity(frame: pd.DataFrame, name: str) -> Values:
     trials = comparisons.sensitivity(frame, name)
-    found = [_at_value(part, fmt_integer(float(value))) for value, part in trials.groupby("level")]
-    return {"measured": bool(found), "rows": found}
+    levels = list(trials.groupby("level"))
+    found = [_at_value(part, fmt_integer(float(value))) for value, part in levels]
+    return {
+        "measured": bool(found),
+        "rows": found,
+        "last": found[-1] | {"sign": _sign(levels[-1][1])} if found else None,
+    }
+
+
+def _sign(trials: pd.DataFrame) -> str:
+    """Whether Inf serves "more" or "less" than 1 with its whole interval, or "neither"."""
+    replies = rows.paired(trials, "replies_per_s")
+    if not {*ENDS} <= set(replies.columns):
+        return "neither"
+    gain = effect(replies["inf"] / replies["1"])
+    return (
+        "less" if gain.decided and gain.high < 1 else "more" if gain.decided and gain.low > 1 else "neither"
+    )
 
 
 def _at_value(trials: pd.DataFrame, value: str) -> Values:
