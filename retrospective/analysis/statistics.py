@@ -16,7 +16,7 @@ excludes 1 beside the word "undecided" is no contradiction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -179,10 +179,21 @@ def largest(table: pd.DataFrame) -> Largest:
 
 @dataclass(frozen=True)
 class Floor:
-    """What the lab sees between a design and itself: ratios inside 1/factor … factor are noise."""
+    """What the lab sees between a design and itself: ratios inside 1/factor … factor are noise.
+
+    ``factor`` is that of single trials. An effect is the mean of several rounds' ratios, and so is what it is held
+    against: ``of_means[n - 1]`` is the factor of means over n rounds.
+    """
 
     factor: float
     pairs: int
+    of_means: tuple[float, ...] = ()
+
+    def over(self, rounds: int) -> Floor:
+        """Return the floor of means over so many rounds, or over as many as the A/A trials have, if those are fewer."""
+        if not self.of_means:
+            return self
+        return replace(self, factor=self.of_means[min(max(rounds, 1), len(self.of_means)) - 1])
 
     @property
     def measured(self) -> bool:
@@ -198,21 +209,32 @@ def aa_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows.pivot_table(index="round", columns="label", values="replies_per_s", aggfunc="last")
 
 
-def aa_ratios(frame: pd.DataFrame) -> np.ndarray:
-    """|log ratio| of every pair of replicas within every round."""
+def aa_ratios(frame: pd.DataFrame, rounds: int = 1) -> np.ndarray:
+    """|mean log ratio| of every pair of replicas over every ``rounds`` consecutive rounds that do not overlap."""
     table = aa_rows(frame)
     found = []
     for a, b in combinations(range(table.shape[1]), 2):
-        found.append(np.abs(np.log(usable((table.iloc[:, a] / table.iloc[:, b]).to_numpy()))))
+        logs = np.log(usable((table.iloc[:, a] / table.iloc[:, b]).to_numpy()))
+        whole = logs[: len(logs) // rounds * rounds]
+        found.append(np.abs(whole.reshape(-1, rounds).mean(axis=1)))
     return np.concatenate(found) if found else np.array([])
 
 
 def aa_floor(frame: pd.DataFrame) -> Floor:
-    """Return the 95th percentile of |log ratio| of single A/A trials as a factor (NaN below 20 ratios)."""
-    ratios = aa_ratios(frame)
-    if len(ratios) < FLOOR_PAIRS:
-        return Floor(np.nan, len(ratios))
-    return Floor(float(np.exp(np.quantile(ratios, 0.95))), len(ratios))
+    """Return the 95th percentile of |log ratio| of A/A trials as a factor (NaN below 20 ratios)."""
+    of_means = []
+    for rounds in range(1, aa_rows(frame).shape[0] + 1):
+        ratios = aa_ratios(frame, rounds)
+        if len(ratios) < FLOOR_PAIRS:
+            break
+        of_means.append(float(np.exp(np.quantile(ratios, 0.95))))
+    return Floor(of_means[0] if of_means else np.nan, len(aa_ratios(frame)), tuple(of_means))
+
+
+def effect_floor(frame: pd.DataFrame) -> Floor:
+    """Return the floor of what the accept() chapter shows: of means over as many rounds as it has."""
+    trials = frame[frame["chapter"] == "accept"] if len(frame) else frame
+    return aa_floor(frame).over(int(trials["round"].nunique()) if len(trials) else 1)
 
 
 @dataclass(frozen=True)
@@ -252,7 +274,9 @@ def aa_pairs(frame: pd.DataFrame, confidence: float = CONFIDENCE) -> Pairs:
             pairs += 1
             apart = effect.low > 1 or effect.high < 1
             different += apart
-            called += apart and not (floor.measured and abs(effect.mean) <= np.log(floor.factor))
+            called += apart and not (
+                floor.measured and abs(effect.mean) <= np.log(floor.over(effect.n).factor)
+            )
     return Pairs(pairs, int(different), int(called))
 
 
@@ -304,6 +328,7 @@ class Test:
             return "shrunk" if differs and self.effect.value < 1 / NEGLIGIBLE else "undecided"
         if within:
             return "vanished"
+        floor = floor.over(self.effect.n)
         if not differs or (floor.measured and abs(self.effect.mean) <= np.log(floor.factor)):
             return "undecided"
         if self.effect.value < 1:

@@ -234,3 +234,16 @@ def test_an_analog_agrees_but_never_reproduces():
     assert st.combined({"receiver": "analog agrees", "sender": "analog agrees"}) == "analog agrees"
     assert st.combined({"receiver": "analog agrees", "sender": "shrunk"}) == "depends on who pays"
     assert st.WEAKEST_FIRST.index("shrunk") < st.WEAKEST_FIRST.index("analog agrees")
+
+
+def test_the_floor_of_means_shrinks_with_the_rounds_they_are_over():
+    rng = np.random.default_rng(7)
+    floor = st.aa_floor(aa_frame(1e5 * np.exp(rng.normal(0, 0.02, (10, 21)))))
+    assert np.log(floor.over(10).factor) == pytest.approx(np.log(floor.factor) / np.sqrt(10), rel=0.25)
+    assert floor.over(1).factor == floor.factor
+    assert floor.over(99).factor == floor.over(10).factor
+    mean = np.log(1.02)
+    effect = st.Effect(1.02, 1.015, 1.025, 10, mean, 0.002)
+    p = {"differs": 0.001, "within": 0.9}
+    assert st.Test("", effect).verdict(p, floor) == "reproduced"
+    assert st.Test("", effect).verdict(p, st.Floor(floor.factor, floor.pairs)) == "undecided"

@@ -93,8 +93,9 @@ class Judged:
         if test.kind == "equal" and test.effect.low > 1:
             return f"{test.name}: more than predicted; something else contributes"
         less = f"; 2004's {test.published:.3g} lies above the interval" if below_published(test) else ""
-        if self.floor.measured and abs(test.effect.mean) <= np.log(self.floor.factor) and test.kind == "gain":
-            return f"{test.name}: within the lab's detection floor of ±{fmt_percent(self.floor.factor - 1)}{less}"
+        floor = self.floor.over(test.effect.n)
+        if floor.measured and abs(test.effect.mean) <= np.log(floor.factor) and test.kind == "gain":
+            return f"{test.name}: within the lab's detection floor of ±{fmt_percent(floor.factor - 1)}{less}"
         return (
             f"{test.name}: {test.effect.n} rounds do not tell, with Holm's correction over the ledger{less}"
         )

@@ -35,7 +35,7 @@ from retrospective.analysis.figures.style import (
     unit_note,
 )
 from retrospective.analysis.formatting import fmt_limit
-from retrospective.analysis.statistics import aa_floor, ratio_interval
+from retrospective.analysis.statistics import effect_floor, ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +230,7 @@ def gain(site: Site, reference: Site | None = None) -> Figure:
     one_kind = len(kinds) == 1
     shape = (1, len(workloads)) if one_kind else (len(workloads), len(kinds))
     figure, axes = panels(*shape, height=2.7 if one_kind else 2.3, sharey=True)
-    floor = aa_floor(site.frame)
+    floor = effect_floor(site.frame)
     shown: dict[Family, None] = {}
     for (workload, kind), found in groups.items():
         row, column = workloads.index(workload), kinds.index(kind)

@@ -26,7 +26,7 @@ from retrospective.analysis.figures.style import (
     styled,
     trials_of,
 )
-from retrospective.analysis.statistics import aa_floor, mean_interval
+from retrospective.analysis.statistics import effect_floor, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def _gains(
     """Draw the ratio of each higher limit to limit 1 over what was varied, with the detection floor."""
     ours, theirs = _trials(site, experiment), _trials(reference, experiment)
     places = _places(experiment, ours, theirs)
-    floor_band(cell, aa_floor(site.frame))
+    floor_band(cell, effect_floor(site.frame))
     for trials, faint in ((theirs, True), (ours, False)):
         higher = [limit for limit in limits_in(trials) if limit != UNDER] if trials is not None else []
         for limit in higher:
@@ -138,7 +138,7 @@ def _sensitivity(site: Site, reference: Site | None, experiments: list[str]) -> 
             _from_zero(cell)
     for cell, title in zip(axes[0], ("Throughput", "Queue drops", "Gain over limit 1"), strict=True):
         cell.set_title(title)
-    entries = limit_entries([*limits]) + floor_entry(aa_floor(site.frame))
+    entries = limit_entries([*limits]) + floor_entry(effect_floor(site.frame))
     key(figure, None, entries + common_entries(reference, bars=True))
     return figure
 
@@ -166,7 +166,7 @@ def work(site: Site, reference: Site | None = None) -> Figure:
     _levels(share, site, reference, name, "getevents_percent")
     share.set(title="Share of getevents", ylabel="of a connection's cost, %")
     _from_zero(share)
-    floor = aa_floor(site.frame)
+    floor = effect_floor(site.frame)
     _gains(gain, site, reference, name, "accepts_per_s")
     predicted = pd.DataFrame(work_predictions(trials))
     places = _places(name, trials, _trials(reference, name))

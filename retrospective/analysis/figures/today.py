@@ -35,7 +35,7 @@ from retrospective.analysis.figures.style import (
     trials_of,
 )
 from retrospective.analysis.formatting import fmt_integer, fmt_limit
-from retrospective.analysis.statistics import aa_floor, largest, mean_interval, ratio_interval
+from retrospective.analysis.statistics import effect_floor, largest, mean_interval, ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def concurrency(site: Site, reference: Site | None = None) -> Figure:
     crowds = sorted(trials["clients"].dropna().astype(int).unique())
     limits = limits_in(trials)
     figure, axes = panels(2, len(designs), height=2.1, sharex=True, sharey="row")
-    floor = aa_floor(site.frame)
+    floor = effect_floor(site.frame)
     for (ratio, phase), design in zip(axes.T, designs, strict=True):
         floor_band(ratio, floor)
         for source in (recorded, trials):

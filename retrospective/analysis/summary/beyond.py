@@ -32,13 +32,8 @@ def sensitivity_values(frame: pd.DataFrame) -> Values:
 
 def _sensitivity(frame: pd.DataFrame, name: str) -> Values:
     trials = comparisons.sensitivity(frame, name)
-    levels = list(trials.groupby("level"))
-    found = [_at_value(part, fmt_integer(float(value))) for value, part in levels]
-    return {
-        "measured": bool(found),
-        "rows": found,
-        "last": found[-1] | {"sign": _sign(levels[-1][1])} if found else None,
-    }
+    found = [_at_value(part, fmt_integer(float(value))) for value, part in trials.groupby("level")]
+    return {"measured": bool(found), "rows": found}
 
 
 def _sign(trials: pd.DataFrame) -> str:
@@ -67,6 +62,7 @@ def _at_value(trials: pd.DataFrame, value: str) -> Values:
     return {
         "value": value,
         "gain": _gain(table("replies_per_s")),
+        "sign": _sign(trials),
         "accepts_gain": _gain(table("accepts_per_s")),
         "predicted": ratio(effect(predicted)) if predicted is not None else UNMEASURED,
         "getevents_share": fmt_percent(mean(overhead)) if overhead is not None else UNMEASURED,

@@ -15,7 +15,7 @@ from retrospective.analysis.formatting import (
     fmt_number,
     fmt_percent,
 )
-from retrospective.analysis.statistics import aa_floor, aa_pairs, mean_interval
+from retrospective.analysis.statistics import aa_floor, aa_pairs, effect_floor, mean_interval
 from retrospective.analysis.summary.wording import UNMEASURED, Values, mean, ratio
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def floor_values(frame: pd.DataFrame) -> Values:
         "measured": floor.measured,
         "percent": fmt_percent(floor.factor - 1) if floor.measured else UNMEASURED,
         "factor": fmt_number(floor.factor, 4) if floor.measured else UNMEASURED,
+        "of_effects": fmt_percent(effect_floor(frame).factor - 1) if floor.measured else UNMEASURED,
         "ratios": fmt_integer(floor.pairs),
         "pairs": fmt_integer(pairs.pairs),
         "different": fmt_integer(pairs.different),
