@@ -17,6 +17,7 @@ VERDICTS = {
     "shrunk",
     "reversed",
     "vanished",
+    "analog agrees",
     "undecided",
     "depends on who pays",
     "not testable here",
