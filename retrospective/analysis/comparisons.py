@@ -42,7 +42,7 @@ def _by_level(trials: pd.DataFrame, level: str, column: str, over: str, under: s
 
 def sensitivity(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Valid trials of a sensitivity, with the derived columns and its levels in the column ``level``."""
-    trials = rows.valid(frame, experiment=f"sensitivity-{name}")
+    trials = rows.valid(frame, experiment=f"sensitivity-{name}", charge="receiver")
     if trials.empty:
         return trials.assign(level=pd.Series(dtype=float))
     return with_derived(trials).assign(level=trials[SENSITIVITIES[name]].astype(float))
@@ -75,7 +75,7 @@ def work_predictions(frame: pd.DataFrame) -> Ratios:
 
 def concurrency(frame: pd.DataFrame, design: str) -> pd.DataFrame:
     """Valid closed-loop trials of one design."""
-    return rows.valid(frame, experiment="concurrency", design=design)
+    return rows.valid(frame, experiment="concurrency", design=design, charge="receiver")
 
 
 def concurrency_gains(
@@ -116,7 +116,7 @@ def slower_share(histogram: str, limit_us: float) -> float:
 
 def fairness(frame: pd.DataFrame, workload: str = "mixed") -> pd.DataFrame:
     """Valid trials of one workload ("mixed" has requests that sleep), with ``held_up``: the share so slow."""
-    trials = rows.valid(frame, experiment="fairness", workload=workload)
+    trials = rows.valid(frame, experiment="fairness", workload=workload, charge="receiver")
     if trials.empty:
         return trials
     sleeps = [json.loads(text or "{}").get("slow-us", np.nan) for text in trials["options"]]
@@ -140,7 +140,7 @@ def fairness_ratios(
 
 def nginx_ratios(frame: pd.DataFrame, column: str, over: str = "inf", under: str = "1") -> pd.Series:
     """Ratio of ``column`` between nginx's multi_accept on (``inf``) and off (``1``), a value a round."""
-    trials = rows.valid(frame, experiment="peers-overload", design="nginx")
+    trials = rows.valid(frame, experiment="peers-overload", design="nginx", charge="receiver")
     if trials.empty:
         return pd.Series(dtype=float)
     on = trials["label"].str.endswith("multi_accept on")
@@ -150,7 +150,7 @@ def nginx_ratios(frame: pd.DataFrame, column: str, over: str = "inf", under: str
 
 def peer_costs(frame: pd.DataFrame, column: str = "server_cpu_us_per_reply") -> pd.DataFrame:
     """``column`` on persistent connections: a row a round, a column a server's label."""
-    return rows.paired(rows.valid(frame, experiment="peers"), column, by="label")
+    return rows.paired(rows.valid(frame, experiment="peers", charge="receiver"), column, by="label")
 
 
 def best_peer(frame: pd.DataFrame, against: str = "select") -> tuple[str, Largest]:
