@@ -38,6 +38,10 @@
 #define RING_BUFFER_BYTES 2048         /* of one; most requests fit */
 #define RING_ACCEPTS 1024              /* accepts armed at a time, whatever the accept limit */
 
+/* Lazy I/O */
+#define LAZY_OPERATIONS 1024           /* reads in progress at a time */
+#define LAZY_CHUNK_BYTES 65536         /* read at a time; a file up to this size leaves in one call with its head */
+
 /* Files */
 #define FILES_MAX 2048                 /* files kept, in memory or open */
 #define FILE_IN_MEMORY_BYTES 32768     /* up to this size a file is kept in memory, above it goes out by sendfile */

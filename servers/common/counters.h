@@ -44,7 +44,9 @@
     X(accept_ns)          /* time in accept phases */                                                                  \
     X(work_ns)            /* time in work phases, time-outs included */                                                \
     X(file_hits)          /* files served from the open-file cache */                                                  \
-    X(file_misses)
+    X(file_misses)                                                                                                     \
+    X(lazy_calls)         /* made through lazy_io */                                                                   \
+    X(lazy_in_progress)   /* of which went on without the loop */
 
 struct counter {
     char name[24];

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { ADDRESS, TEXT, NUMBER, LIMIT, CHOICE, FLAG }; /* CHOICE: the operand lists the words, a|b|c */
+enum kind { ADDRESS, TEXT, NUMBER, LIMIT, CHOICE, WORD, FLAG }; /* CHOICE, WORD: the operand lists the words, a|b|c */
 
 struct row {
     const char *name, *operand;
@@ -42,7 +42,7 @@ static const struct row rows[] = {
      "accepting pauses while this many are open", 0},
     {"defer-accept-s", "N", NUMBER, AT(defer_accept_s), 0, 3600, "0", "TCP_DEFER_ACCEPT in seconds, 0 = off", 0},
     {"file-cache-bytes", "N", NUMBER, AT(file_cache_bytes), 0, INT64_MAX, "67108864",
-     "memory for small files; 0 sends all by sendfile", 0},
+     "memory for small files; 0 keeps none there", 0},
     {"floor-bytes", "N", NUMBER, AT(floor_bytes), 0, 1 << 26, "1024", "length of the canned body", OPTIONS_FLOOR},
     {"close-after-reply", NULL, FLAG, AT(close_after_reply), 0, 0, NULL, "close the connection after the first reply",
      OPTIONS_FLOOR},
@@ -53,6 +53,11 @@ static const struct row rows[] = {
     {"workers", "N", NUMBER, AT(workers), 1, WORKERS_MAX, "1", "processes that serve", OPTIONS_WORKERS},
     {"sharing", "shared|exclusive|reuseport", CHOICE, AT(sharing), 0, 0, "shared",
      "one listener in every worker's epoll set, the same with EPOLLEXCLUSIVE, or a listener each", OPTIONS_WORKERS},
+    {"engine", "NAME", TEXT, AT(engine), 0, 0, "activation", "how files are read: an engine of lazy_io", OPTIONS_LAZY},
+    {"watch", "perf|timer", WORD, AT(watch), 0, 0, NULL,
+     "how the engine activation notices that a read blocks; unset, perf if it can be had", OPTIONS_LAZY},
+    {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64", "most threads that an engine reads with",
+     OPTIONS_LAZY},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
@@ -103,6 +108,9 @@ static bool store(const struct row *row, struct options *options, const char *te
         *(uint64_t *)field = place < 0 ? 0 : (uint64_t)place;
         return place >= 0;
     }
+    case WORD:
+        *(const char **)field = text;
+        return choice(row->operand, text) >= 0;
     case FLAG:
         *(bool *)field = true;
         return true;
@@ -118,10 +126,15 @@ static void complain(const struct row *row, const char *design, const char *text
     fputs(row->kind == ADDRESS ? " (an IPv4 address and a port, e.g. 127.0.0.1:8080)\n" : "\n", errors);
 }
 
-/* The original Knot accepts one connection a turn. With more all but the first wait: nobody should get that unasked. */
 static const char *preset(const struct row *row, enum options_extra extra)
 {
-    return extra == OPTIONS_THREADS && row->offset == AT(accept_limit) ? "1" : row->preset;
+    /* The original Knot accepts one connection a turn. With more all but the first wait: nobody should get that unasked. */
+    if (extra == OPTIONS_THREADS && row->offset == AT(accept_limit))
+        return "1";
+    /* What is in the server's own memory is not read, lazily or otherwise. */
+    if (extra == OPTIONS_LAZY && row->offset == AT(file_cache_bytes))
+        return "0";
+    return row->preset;
 }
 
 static bool optional(const struct row *row, enum options_extra extra)

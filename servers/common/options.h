@@ -9,7 +9,7 @@
 #define NO_LIMIT UINT64_MAX /* --accept-limit inf */
 
 /* Which designs an option belongs to, besides those that belong to all. */
-enum options_extra { OPTIONS_SHARED, OPTIONS_FLOOR, OPTIONS_RING, OPTIONS_THREADS, OPTIONS_WORKERS };
+enum options_extra { OPTIONS_SHARED, OPTIONS_FLOOR, OPTIONS_RING, OPTIONS_THREADS, OPTIONS_WORKERS, OPTIONS_LAZY };
 
 /* --sharing: how several processes share one port. */
 enum sharing { SHARING_SHARED, SHARING_EXCLUSIVE, SHARING_REUSEPORT };
@@ -35,6 +35,9 @@ struct options {
     uint64_t no_defer_taskrun; /* ring designs only: 1 = off */
     uint64_t threads;          /* threads only */
     uint64_t workers, sharing; /* workers only; enum sharing */
+    /* lazy only */
+    const char *engine, *watch; /* as laio_open() has them (laio.h) */
+    uint64_t lazy_threads;
 };
 
 /* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to
