@@ -1,7 +1,7 @@
 """Every number that the README or a chapter promises, measured on the reader's machine.
 
-A benchmark is a function returning a :class:`Measured`; its bound stands beside it in ``BENCHMARKS``. Long ones
-run only when named and otherwise report their last recorded run (``data/reference/bench.json``) with its date.
+A benchmark is a function returning a ``Measured``; its bound stands beside it in ``BENCHMARKS``. Long ones run only
+when named and otherwise report their last recorded run (``data/reference/bench.json``) with its date.
 """
 
 from __future__ import annotations
@@ -14,99 +14,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
 
-from retrospective import paths
+from retrospective import bench_lazy, paths
 from retrospective.analysis import statistics
+from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, mean, ratio, text
 from retrospective.experiments import accept, machine
 from retrospective.lab import rivals
 from retrospective.lab.kill_check import kill_and_resume
-from retrospective.lab.trial import Row, Trial, run_trial
+from retrospective.lab.trial import Row, run_trial
 
 RECORDED = paths.REFERENCE / "bench.json"
-ROUNDS = 7
 CONNECTIONS = 16
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A value with its interval; NaN and a note if it could not be measured here."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """What is measured, how, and the bound it must keep: ``at_most`` and/or ``at_least``."""
-
-    id: str
-    measures: str
-    run: Callable[[], Measured]
-    at_most: float | None = None
-    at_least: float | None = None
-    long: bool = False
-
-    @property
-    def bound_text(self) -> str:
-        """The bound as people write it."""
-        parts = [
-            f"≥ {text(self.at_least)}" if self.at_least is not None else "",
-            f"≤ {text(self.at_most)}" if self.at_most is not None else "",
-        ]
-        return " and ".join(filter(None, parts))
-
-    def holds(self, value: float) -> bool | None:
-        """Whether a value keeps the bound; ``None`` if there is no value."""
-        if math.isnan(value):
-            return None
-        return (self.at_most is None or value <= self.at_most) and (
-            self.at_least is None or value >= self.at_least
-        )
-
-
-def text(value: float | None) -> str:
-    """Three significant digits, thousands separated."""
-    if value is None or math.isnan(value):
-        return "—"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-# ------------------------------------------------------------------------------------- trials, interleaved
-
-
-def interleaved(trials: dict[str, Trial], rounds: int = ROUNDS) -> dict[str, list[Row]]:
-    """Run trials in turn, ``rounds`` times; a row a round for each name, empty where a trial was not valid."""
-    rows: dict[str, list[Row]] = {name: [] for name in trials}
-    with tqdm(total=rounds * len(trials), unit="trial", leave=False) as bar:
-        for number in range(rounds):
-            for name, trial in trials.items():
-                bar.set_description(name)
-                row = run_trial(trial, round=number)
-                if not row["valid"]:
-                    row = run_trial(trial, round=number)
-                rows[name].append(row if row["valid"] else {})
-                bar.update()
-    return rows
-
-
-def ratio(numerator: Sequence[float], denominator: Sequence[float], note: str = "") -> Measured:
-    """Paired ratio with its 95 % t-interval of log-ratios; NaN if fewer than two rounds have both."""
-    effect = statistics.ratio_interval(a / b for a, b in zip(numerator, denominator, strict=True))
-    if not effect.decided:
-        return Measured(math.nan, note=f"only {effect.n} of {len(numerator)} rounds valid. {note}".strip())
-    return Measured(effect.value, effect.low, effect.high, note)
-
-
-def mean(values: Sequence[float]) -> float:
-    """Mean of the values that are there."""
-    there = [v for v in values if not math.isnan(v)]
-    return sum(there) / len(there) if there else math.nan
 
 
 #: What CPU a reply is compared of: these of ours, and nginx four ways.
@@ -329,6 +251,7 @@ _ALL = (
     ),
     Benchmark("opens-raw", "connections/s begun by the raw client, one CPU", opens_raw, at_least=60_000),
     Benchmark("idle-10000", "idle connections epoll holds beside a load", idle_10000, at_least=10_000),
+    *bench_lazy.BENCHMARKS,
     Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
     Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
     Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),

@@ -86,7 +86,9 @@ def bench(ids: Sequence[str], *, as_json: bool, only_list: bool) -> int:
                     benchmarks.text(r["value"]),
                     f"[{benchmarks.text(r['low'])}, {benchmarks.text(r['high'])}]",
                     r["bound"],
-                    {True: "yes", False: "NO", None: "not measured"}[r["holds"]],
+                    {True: "yes", False: "NO", None: "—" if r["value"] is not None else "not measured"}[
+                        r["holds"]
+                    ],
                     r["measures"] + (f" ({r['note']})" if r.get("note") else ""),
                 ]
                 for r in results

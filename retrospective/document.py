@@ -65,7 +65,12 @@ class Material:
             "published": summary.published_values(),
             "claims": claims,
             "claim": {claim["id"]: claim for claim in claims},
-            "verdicts": summary.verdict_values([c for c in self.claims if not c["extension"]]),
+            "verdicts": {
+                chapter: summary.verdict_values(
+                    [c for c in self.claims if c["chapter"] == chapter and not c["extension"]]
+                )
+                for chapter in CHAPTERS
+            },
             "verdicts_all": summary.verdict_values(self.claims),
             "verdict_words": [{"verdict": word, "meaning": meaning} for word, meaning in VERDICTS.items()],
             "missing_figures": list(self.missing),

@@ -6,7 +6,7 @@
 """
 
 from servers._build import (
-    GENERATORS,
+    PROGRAMS,
     VARIANTS,
     BuildError,
     binary,
@@ -14,12 +14,13 @@ from servers._build import (
     build,
     build_root,
     designs,
+    test_program,
     unavailable,
 )
 from servers._server import Counters, Server, ServerError, arguments
 
 __all__ = [
-    "GENERATORS",
+    "PROGRAMS",
     "VARIANTS",
     "BuildError",
     "Counters",
@@ -31,5 +32,6 @@ __all__ = [
     "build",
     "build_root",
     "designs",
+    "test_program",
     "unavailable",
 ]

@@ -30,8 +30,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 _IO_URING_SETUP = 425
 _IO_URING_PARAMS_BYTES = 120
 
-#: Executables that are no designs: the generators of load.
-GENERATORS = ("load", "rawload")
+#: Executables that are no designs -> where a build has them: the generators of load, and what measures lazy I/O.
+PROGRAMS = {
+    "load": "load/load",
+    "rawload": "load/rawload",
+    "lazybench": "lazy_io/bench/lazybench",
+}
 
 
 class BuildError(RuntimeError):
@@ -92,14 +96,14 @@ def _no_io_uring() -> str | None:
 
 
 def binary(name: str, variant: str = "release") -> Path:
-    """Path of a design's or generator's executable, built if need be; ``ValueError`` names the known ones."""
-    known = [*designs(), *GENERATORS]
+    """Path of a design's or other program's executable, built if need be; ``ValueError`` names the known ones."""
+    known = [*designs(), *PROGRAMS]
     if name not in known:
         raise ValueError(f"no design {name!r}: there are {', '.join(known)}")
     if name in _not_built():
         raise BuildError(f"{name} is not built: {unavailable()[name]}")
     # Meson builds an executable in the folder that its source's meson.build names.
-    path = build(variant) / (Path("load", name) if name in GENERATORS else name)
+    path = build(variant) / PROGRAMS.get(name, name)
     if not path.is_file():
         raise BuildError(
             f"{name} is not among what was built: is it in servers/**/meson.build as an executable?"
@@ -142,10 +146,18 @@ def build(variant: str = "release") -> Path:
             _configure(folder, variant)
             # Tests and fuzz targets are built by who runs them (meson test).
             built = [name for name in designs() if name not in _not_built()]
-            programs = [*built, *(f"load/{name}" for name in GENERATORS)]
-            _run([_ninja(), "-C", str(folder), *programs], f"the {variant} build of the servers failed")
+            targets = [*built, *PROGRAMS.values()]
+            _run([_ninja(), "-C", str(folder), *targets], f"the {variant} build of the servers failed")
             stamp.write_text(sources)
     return folder
+
+
+def test_program(name: str, variant: str = "asan") -> Path:
+    """Path of a C test's executable, built if need be: ``build`` leaves tests to who runs them."""
+    folder = build(variant)
+    with _locked(folder.with_suffix(".lock")):
+        _run([_ninja(), "-C", str(folder), f"tests/{name}"], f"the {variant} build of {name} failed")
+    return folder / "tests" / name
 
 
 def build_root() -> Path:

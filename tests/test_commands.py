@@ -39,7 +39,7 @@ def test_claims_as_json():
     result = command("claims", "--json")
     assert result.returncode == 0, result.stderr
     claims = json.loads(result.stdout)
-    assert {c["id"] for c in claims} >= {"A1", "A2", "A3", "A4", "A7", "A8"}
+    assert {c["id"] for c in claims} >= {"A1", "A2", "A3", "A4", "A7", "A8", "L1", "V3"}
     for claim in claims:
         assert {
             "id",
@@ -144,7 +144,7 @@ def test_serve_becomes_the_design():
 
 
 def test_unknown_chapter_and_profile_are_named():
-    assert "there are machine, accept" in command("run", "nothing").stderr
+    assert "there are machine, accept, lazy" in command("run", "nothing").stderr
     assert "there are smoke, quick, paper" in command("run", "machine", "--profile", "big").stderr
 
 

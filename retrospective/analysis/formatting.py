@@ -105,6 +105,17 @@ def fmt_us(value: float | None) -> str:
     return fmt_number(value, 3, "µs")
 
 
+def fmt_bytes(count: float | None) -> str:
+    """Format a size as sizes of reads are written: 512 B, 4 KiB, 1 MiB."""
+    if not known(count):
+        return MISSING
+    whole = round(float(count))
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if whole >= unit and whole % unit == 0:
+            return f"{whole // unit:,}{THIN}{name}"
+    return f"{whole:,}{THIN}B"
+
+
 def fmt_limit(limit: str) -> str:
     """Format an accept-limit as the paper writes it."""
     return "Inf" if str(limit).lower() == "inf" else str(limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from retrospective import paths
@@ -46,10 +47,15 @@ def valid(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
     chosen = frame["valid"].astype(bool)
     for column, value in ({"kind": "trial"} | where).items():
         chosen &= frame[column] == value
-    rows = frame[chosen]
-    identity = [c for c in IDENTITY if c in rows]
-    order = [c for c in ("attempt", "started_at") if c in rows]
-    return rows.sort_values(order, kind="stable").drop_duplicates(identity, keep="last") if order else rows
+    # Only what orders and identifies is sorted; the rest of the columns, which are many, is taken once.
+    places = np.flatnonzero(chosen.to_numpy(dtype=bool))
+    identity = [c for c in IDENTITY if c in frame]
+    order = [c for c in ("attempt", "started_at") if c in frame]
+    if order:
+        slim = frame[list(dict.fromkeys([*order, *identity]))].iloc[places].reset_index(drop=True)
+        last = slim.sort_values(order, kind="stable").drop_duplicates(identity, keep="last")
+        places = places[last.index.to_numpy()]
+    return frame.iloc[places]
 
 
 def overload(frame: pd.DataFrame, workload: str, design: str, charge: str) -> pd.DataFrame:

@@ -5,12 +5,12 @@ apart on the same machine, so what drifts between rounds cancels. Its interval i
 logarithms; a percentile bootstrap of five values would cover 87 %, not 95 %.
 
 Intervals are 95 % each and unadjusted, so that they can be read singly. Verdict words come in two
-families: what 2004 claimed, and the questions of today beside it (the extensions). Every hypothesis
-that any claim of a family tests, in either charge mode, enters one Holm correction (Holm 1979), which
-bounds the chance of even one wrong word in the family at 5 % however its claims depend on each other.
-The two answer different questions, whether 2004 was right and what holds today, and are read apart;
-one correction over both would let every new question weaken what is said about 2004. An interval that
-excludes 1 beside the word "undecided" is no contradiction.
+families for each chapter: what 2004's paper claimed, and the questions of today beside it (the
+extensions). Every hypothesis that any claim of a family tests, in either charge mode, enters one Holm
+correction (Holm 1979), which bounds the chance of even one wrong word in the family at 5 % however its
+claims depend on each other. Families answer different questions, whether a paper was right and what
+holds today, and are read apart; one correction over all would let every new question weaken what is
+said about 2004. An interval that excludes 1 beside the word "undecided" is no contradiction.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ class Test:
     """One effect of a claim and what would confirm it.
 
     kind ``gain``     the ratio is above 1; with ``published`` > 1 also by how much
-    kind ``matches``  the ratio is at least 0.95
+    kind ``matches``  the ratio is at least ``least``, 0.95 unless the claim sets another bound
     kind ``equal``    the ratio lies inside ±5 %
     """
 
@@ -298,6 +298,7 @@ class Test:
     effect: Effect
     kind: str = "gain"
     published: float | None = None
+    least: float = MATCHES
 
     def hypotheses(self) -> dict[str, float]:
         """p-values of the null hypotheses that must be refused before a verdict word may be said.
@@ -308,7 +309,7 @@ class Test:
         if not effect.decided:
             return {}
         if self.kind == "matches":
-            return {"differs": effect.p_unlike(MATCHES)}
+            return {"differs": effect.p_unlike(self.least)}
         p = {"differs": effect.p_unlike(), "within": effect.p_within(NEGLIGIBLE)}
         if self.kind == "gain" and self.published is not None:
             p["smaller"] = effect.p_below(self.published)
@@ -321,7 +322,9 @@ class Test:
             return "undecided"
         differs, within = p["differs"] < level, p.get("within", 1.0) < level
         if self.kind == "matches":
-            return ("reproduced" if self.effect.value > MATCHES else "reversed") if differs else "undecided"
+            return (
+                ("reproduced" if self.effect.value > self.least else "reversed") if differs else "undecided"
+            )
         if self.kind == "equal":
             if within:
                 return "reproduced"

@@ -13,6 +13,7 @@ from types import ModuleType
 CHAPTERS = {
     "machine": "00_machine.ipynb",
     "accept": "01_accept.ipynb",
+    "lazy": "02_lazy_aio.ipynb",
 }
 
 

@@ -15,6 +15,7 @@ from retrospective import paths
 from retrospective.lab.capabilities import capabilities
 from retrospective.lab.journal import Journal
 from retrospective.lab.plan import Plan
+from retrospective.lab.probe import Probe, run_probe
 from retrospective.lab.provenance import provenance
 from retrospective.lab.sweep import calibrated, complete_rounds, run_sweep
 from retrospective.lab.trial import Trial, run_trial
@@ -45,6 +46,11 @@ def provenance_path(chapter: str, profile: str) -> Path:
     return journal_path(chapter, profile).with_suffix(".provenance.json")
 
 
+def run_one(trial: Trial | Probe, **place: Any) -> Row:
+    """Run what a plan may hold: a trial of a server, or of a program that measures by itself."""
+    return run_probe(trial, **place) if isinstance(trial, Probe) else run_trial(trial, **place)
+
+
 def measure(measurement: Measurement, *, progress: bool = True) -> pd.DataFrame:
     """Run what the journal lacks of a measurement; return the rows of all complete rounds of *this* plan.
 
@@ -53,7 +59,7 @@ def measure(measurement: Measurement, *, progress: bool = True) -> pd.DataFrame:
     servers.build("release")
     with Journal(journal_path(measurement.chapter, measurement.profile)) as journal:
         plan = measurement.planned(lambda trial: calibrated(journal, trial, run_trial))
-        summary = run_sweep(plan, journal, run=run_trial, progress=progress)
+        summary = run_sweep(plan, journal, run=run_one, progress=progress)
         stored = provenance_path(measurement.chapter, measurement.profile)
         if summary.ran or not stored.exists():
             write_json(

@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from retrospective.lab import cgroups
+from retrospective import paths
+from retrospective.lab import cgroups, pagecache
+from retrospective.lab.disks import disk_of
 from retrospective.lab.hosts import CLIENT, Lab, LabError, LabUnavailable
 from retrospective.lab.peers import PEERS
 
@@ -25,6 +27,9 @@ _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_DUMMY = 1, 9
 _PERF_ATTRIBUTE_BYTES = 112
 _EXCLUDE_KERNEL, _EXCLUDE_HV, _WATERMARK, _CONTEXT_SWITCH = 1 << 5, 1 << 6, 1 << 14, 1 << 26
+
+_AT_HWCAP2, _HWCAP2_FSGSBASE = 26, 1 << 1
+_IO_SETUP_AND_DESTROY = {"x86_64": (206, 207), "aarch64": (0, 1)}
 
 _SYSTEM = "as root: make system"
 #: Load generators that others wrote, to compare ours with.
@@ -51,6 +56,15 @@ def capabilities() -> list[Capability]:
             "io_uring", _io_uring, "sudo sysctl kernel.io_uring_disabled=0, and allow it in the container"
         ),
         _probe("perf-context-switch", _perf, "sudo sysctl kernel.perf_event_paranoid=2"),
+        _probe("fsgsbase", _fsgsbase, "x86-64 with FSGSBASE and Linux 5.9 or newer"),
+        _probe("rwf-nowait", _rwf_nowait, "put the build folder on ext4, xfs or btrfs: NAI_BUILD_DIR"),
+        _probe("io-submit", _io_submit, "a kernel with CONFIG_AIO, and allow it in the container"),
+        _entry(
+            "drop-caches",
+            pagecache.can_drop_caches(),
+            "names and attributes can be made cold",
+            "run as root; without, only files' data are made cold",
+        ),
         _probe("liburing", _liburing, _SYSTEM),
         _probe("compiler", _compiler, _SYSTEM),
         *[
@@ -151,6 +165,38 @@ def _perf() -> str:
         raise OSError(0, f"unknown system call number on {platform.machine()}")
     os.close(_system_call(number, attribute, 0, -1, -1, 0))
     return "dummy event with context-switch records"
+
+
+def _fsgsbase() -> str:
+    """Whether programs may set the base of thread-local storage: the auxiliary vector says so (HWCAP2_FSGSBASE)."""
+    if platform.machine() != "x86_64":
+        raise OSError(0, f"another way of moving threads' storage is needed on {platform.machine()}")
+    _LIBC.getauxval.restype = ctypes.c_ulong
+    if not _LIBC.getauxval(ctypes.c_ulong(_AT_HWCAP2)) & _HWCAP2_FSGSBASE:
+        raise OSError(0, "the kernel does not let programs set FS")
+    return "loops can move between threads with their storage"
+
+
+def _rwf_nowait() -> str:
+    """Read what is in memory with preadv2(RWF_NOWAIT), from the file system that the probes' files lie on."""
+    paths.BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=paths.BUILD) as file:
+        file.write(b"x" * 4096)
+        file.flush()
+        buffer = bytearray(4096)
+        got = os.preadv(file.fileno(), [buffer], 0, os.RWF_NOWAIT)
+    return f"asked {disk_of(paths.BUILD)['file_system'] or 'the build folder'}, which answered {got} bytes"
+
+
+def _io_submit() -> str:
+    """Make and destroy a context of the kernel's own AIO."""
+    numbers = _IO_SETUP_AND_DESTROY.get(platform.machine())
+    if numbers is None:
+        raise OSError(0, f"unknown system call number on {platform.machine()}")
+    context = ctypes.c_ulong(0)
+    _system_call(numbers[0], 1, ctypes.byref(context))
+    _system_call(numbers[1], context)
+    return "io_setup"
 
 
 def _liburing() -> str:

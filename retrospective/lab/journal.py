@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from retrospective.lab.probe import PROBE_COLUMNS, PROBE_COUNTS, PROBE_TEXT
 from retrospective.lab.trial import ROW_COLUMNS
 
 if TYPE_CHECKING:
@@ -101,15 +102,17 @@ class Journal:
         return stored
 
     def to_frame(self) -> pd.DataFrame:
-        """All rows, one an attempt: every column of ``ROW_COLUMNS``, then what else rows hold."""
+        """All rows, one an attempt: every column of ``ROW_COLUMNS``, those of probes, then what else rows hold."""
         import pandas as pd  # noqa: PLC0415 (half a second that a sweep can do without)
 
-        others = sorted({name for row in self.rows for name in row} - set(ROW_COLUMNS))
-        frame = pd.DataFrame(self.rows, columns=[*ROW_COLUMNS, *others])
-        text = [name for name in ROW_COLUMNS if name in TEXT]
+        others = {name for row in self.rows for name in row} - set(ROW_COLUMNS)
+        known = [*ROW_COLUMNS, *(name for name in PROBE_COLUMNS if name in others)]
+        frame = pd.DataFrame(self.rows, columns=[*known, *sorted(others - set(known))])
+        text = [name for name in known if _dtype(name) == "str"]
         frame[text] = frame[text].astype("str").fillna("")
         frame["valid"] = frame["valid"].eq(True)
-        return frame.astype({name: _dtype(name) for name in ROW_COLUMNS})
+        # Copied, so that columns of a type lie together: there are many.
+        return frame.astype({name: _dtype(name) for name in known}).copy()
 
     def consolidate(
         self, parquet_path: Path | str, provenance: Mapping[str, Any], frame: pd.DataFrame | None = None
@@ -122,7 +125,7 @@ class Journal:
         frame = (self.to_frame() if frame is None else frame).copy()
         frame["per_second"] = ""
         frame.loc[frame["valid"], "log"] = ""
-        for name in frame.select_dtypes("float64"):
+        for name in set(frame.select_dtypes("float64")) - set(PROBE_COUNTS):
             frame[name] = frame[name].map(lambda x: float(f"{x:.{SIGNIFICANT_DIGITS}g}"))
         target.parent.mkdir(parents=True, exist_ok=True)
         with _replacing(target) as temporary:
@@ -179,7 +182,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dtype(name: str) -> str:
-    if name in TEXT:
+    if name in TEXT or name in PROBE_TEXT:
         return "str"
     return "bool" if name == "valid" else "Int64" if name in COUNTS else "float64"
 

@@ -92,3 +92,8 @@ def evict(path: Path) -> None:
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(file)
+
+
+def can_drop_caches() -> bool:
+    """Whether the whole machine's page, name and attribute caches may be dropped: root's right (proc_sys_vm(5))."""
+    return os.access("/proc/sys/vm/drop_caches", os.W_OK)

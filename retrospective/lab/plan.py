@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrospective.lab.probe import Probe
     from retrospective.lab.trial import Trial
-
-#: What a trial takes besides its warm-up and window on our reference machine, seconds, by mode of its load: two hosts,
-#: the server's start, the checks; and the raw client awaits at last what it has begun.
-OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08}
 
 #: Points on a curve: more of them only thin out the repetitions that intervals are made of.
 MOST_POINTS = 10
@@ -27,7 +24,7 @@ class Plan:
     shuffled, so that no trial always follows the same other one.
     """
 
-    trials: Sequence[Trial]
+    trials: Sequence[Trial | Probe]
     rounds: int
     seed: int
 
@@ -35,22 +32,19 @@ class Plan:
         if self.rounds < 1:
             raise ValueError(f"a plan has at least one round, not {self.rounds}")
 
-    def round(self, number: int) -> list[Trial]:
+    def round(self, number: int) -> list[Trial | Probe]:
         """One round's trials in their order, which depends on seed and number alone."""
         order = list(self.trials)
         random.Random(f"{self.seed} {number}").shuffle(order)
         return order
 
-    def ordered(self) -> Iterator[tuple[int, Trial]]:
+    def ordered(self) -> Iterator[tuple[int, Trial | Probe]]:
         """Every (round, trial), one round after the other."""
         return ((number, trial) for number in range(self.rounds) for trial in self.round(number))
 
     def seconds(self) -> float:
         """About how long it takes, if no trial has to be repeated."""
-        loads = [trial.load for trial in self.trials]
-        return self.rounds * sum(
-            load["warmup-s"] + load["duration-s"] + OVERHEAD_S[load["mode"]] for load in loads
-        )
+        return self.rounds * sum(trial.seconds() for trial in self.trials)
 
 
 def place_by_ratio(peak: float, ratios: Sequence[float]) -> tuple[float, ...]:

@@ -37,6 +37,9 @@ MOST_OTHERS = 0.10
 #: Share of the window in which the hypervisor gave a CPU to others.
 MOST_STOLEN = 0.05
 
+#: Status of a row that says that there is no such thing here: no result, and no accident either.
+UNAVAILABLE = "unavailable"
+
 PORT = 8080
 _START_S = 5.0  # for a server to answer its first request
 _ANSWER_S = 2.0  # for a server to answer a single request afterwards

@@ -16,10 +16,12 @@ from retrospective.lab.journal import Journal
 from retrospective.lab.peers import PEERS
 from retrospective.lab.plan import Plan
 from retrospective.lab.provenance import machine_id
+from retrospective.lab.session import UNAVAILABLE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retrospective.lab.probe import Probe
     from retrospective.lab.trial import Trial
 
 Row = dict[str, Any]
@@ -42,22 +44,23 @@ class Summary:
     invalid: int = 0
 
 
-def keys() -> Callable[[Trial, int], str]:
+def keys() -> Callable[[Trial | Probe, int], str]:
     """Return what names a trial of a round on this machine, kernel and binary; each binary is hashed once."""
 
     @functools.cache
-    def binary_hash(design: str) -> str:
-        return servers.binary_hash(PEERS[design].path() if design in PEERS else servers.binary(design))
+    def binary_hash(program: str) -> str:
+        return servers.binary_hash(PEERS[program].path() if program in PEERS else servers.binary(program))
 
     machine, kernel = machine_id(), os.uname().release
-    return lambda trial, number: trial.key(binary_hash(trial.design), machine, kernel, number)
+    return lambda trial, number: trial.key(binary_hash(trial.program), machine, kernel, number)
 
 
 def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> Summary:
     """Run every trial of ``plan`` that ``journal`` lacks, round by round, each row stored as it is made.
 
-    A trial without a valid row is tried once more at the end of its round; both rows stay. What ``run``
-    raises, and an interrupt, pass through: the journal is whole at any moment, and the same call goes on.
+    A trial without a valid row is tried once more at the end of its round, unless it told of something that this
+    machine does not have; both rows stay. What ``run`` raises, and an interrupt, pass through: the journal is whole at
+    any moment, and the same call goes on.
     """
     key = keys()
     rounds = [{key(trial, number): trial for trial in plan.round(number)} for number in range(plan.rounds)]
@@ -71,7 +74,7 @@ def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> 
         for number, trials in enumerate(rounds):
             for last_attempt in range(1, ATTEMPTS + 1):
                 for k, trial in trials.items():
-                    if attempts[k] >= last_attempt or _valid(journal.get(k)):
+                    if attempts[k] >= last_attempt or _settled(journal.get(k)):
                         continue
                     bar.total = max(bar.total, bar.n + 1)  # second attempts were not foreseen
                     bar.set_description(f"round {number + 1}/{plan.rounds}, {trial.label}")
@@ -123,5 +126,9 @@ def _valid(row: Row | None) -> bool:
     return row is not None and bool(row["valid"])
 
 
-def _record(journal: Journal, run: Run, trial: Trial, name: Row) -> Row:
+def _settled(row: Row | None) -> bool:
+    return _valid(row) or (row is not None and row["status"] == UNAVAILABLE)
+
+
+def _record(journal: Journal, run: Run, trial: Trial | Probe, name: Row) -> Row:
     return journal.append(run(trial, round=name["round"], attempt=name["attempt"]) | name)

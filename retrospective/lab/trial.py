@@ -29,6 +29,10 @@ Row = dict[str, Any]
 
 SCHEMA = 2
 
+#: What a trial takes besides its warm-up and window on our reference machine, seconds, by mode of its load: two hosts,
+#: the server's start, the checks; and the raw client awaits at last what it has begun.
+OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08}
+
 #: A row: first what was asked for, then what became of it, then what was measured (units in the names).
 ROW_COLUMNS = tuple(
     """
@@ -72,17 +76,32 @@ class Trial:
     x_ratio: float | None
     label: str
 
+    @property
+    def program(self) -> str:
+        """What is run: the server."""
+        return self.design
+
     def key(self, binary_hash: str, machine: str, kernel: str, round: int) -> str:  # noqa: A002
         """Name of this trial in a round on a machine: what is stored under it need not be measured again."""
-        identity = {
-            "schema": SCHEMA,
-            "binary": binary_hash,
-            "machine": machine,
-            "kernel": kernel,
-            "round": round,
-        }
-        text = json.dumps(asdict(self) | identity, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        return key_of(asdict(self), SCHEMA, binary_hash, machine, kernel, round)
+
+    def seconds(self) -> float:
+        """About how long it takes, seconds."""
+        return self.load["warmup-s"] + self.load["duration-s"] + OVERHEAD_S[self.load["mode"]]
+
+
+def key_of(
+    asked: dict[str, Any],
+    schema: int,
+    binary_hash: str,
+    machine: str,
+    kernel: str,
+    round: int,  # noqa: A002
+) -> str:
+    """Hash of what was asked for, and of all that the answer depends on besides."""
+    identity = {"schema": schema, "binary": binary_hash, "machine": machine, "kernel": kernel, "round": round}
+    text = json.dumps(asked | identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 #: Instead of the server's own command line (tests plant faults by it): address, root, counters' path ->
@@ -146,7 +165,7 @@ def run_trial(
         "options": json.dumps(trial.options, sort_keys=True),
         "load": json.dumps(trial.load, sort_keys=True),
     }
-    with open_lab(trial.charge) as lab, _sharing_cpu(lab.client_cpu):
+    with open_lab(trial.charge) as lab, sharing_cpu(lab.client_cpu):
         # Arrivals and files are drawn anew in every round, and alike for all that are compared within one.
         load = {"seed": round + 1, **trial.load}
         if lab.interface is None and load["mode"] == "raw":
@@ -186,7 +205,7 @@ def open_lab(charge: str) -> Iterator[Lab | LoopbackLab]:
 
 
 @contextlib.contextmanager
-def _sharing_cpu(cpu: int) -> Iterator[None]:
+def sharing_cpu(cpu: int) -> Iterator[None]:
     """Keep this thread off the server's CPU while a trial runs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})

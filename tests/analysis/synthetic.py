@@ -5,11 +5,24 @@ server if the receiver pays. What the loop cannot accept is dropped from the que
 """
 
 import functools
+import importlib.util
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+
+def _beside(name):
+    """Load a module that lies beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lazy = _beside("synthetic_lazy")
 
 #: design -> µs of one getevents call (of a turn of the scheduler, for threads), µs more for each ready descriptor
 GETEVENTS = {
@@ -376,7 +389,7 @@ def paper(seed=2004, rounds=10, noise=0.02, machine="synthetic"):
     found += sensitivity_rows(rng, rounds, noise) + concurrency_rows(rng, rounds, noise)
     found += fairness_rows(rng, rounds, noise)
     found += peer_rows(rng, rounds) + machine_rows(rng, rounds, noise=noise)
-    frame = pd.DataFrame(found)
+    frame = pd.DataFrame(found + lazy.rows(rng, rounds, noise))
     frame["machine"] = machine
     broken = frame.sample(5, random_state=seed).index
     return pd.concat([frame, calibration(frame), spoiled(frame.loc[broken])], ignore_index=True)
@@ -399,7 +412,7 @@ def quick(seed=7, rounds=2):
     found += [row for row in concurrency_rows(rng, rounds) if row["clients"] in (8, 512)]
     found += [row for row in fairness_rows(rng, rounds) if row["workload"] == "mixed"]
     found += [row for row in peer_rows(rng, rounds) if row["experiment"] == "peers"]
-    found += machine_rows(rng, 3, 7)
+    found += machine_rows(rng, 3, 7) + lazy.quick(rng, rounds)
     return pd.DataFrame(found).assign(machine="laptop", profile="quick")
 
 

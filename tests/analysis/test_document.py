@@ -8,6 +8,7 @@ from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import FIGURES, Site
 from retrospective.analysis.rows import NoReferenceError
 from retrospective.document import Material, draw
+from retrospective.experiments import CHAPTERS
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_same_names_whatever_was_measured(material, paper, facts):
         return {path}
 
     values = material.values()
-    for group in ("accept", "floor", "who_pays", "ceilings", "nginx_overload", "machine", "clock"):
+    for group in ("accept", "floor", "who_pays", "ceilings", "nginx_overload", "machine", "clock", "lazy"):
         assert names(values["here"][group]) == names(values["reference"][group])
     empty = document.summary.site_values(Site("empty", paper.iloc[:0], {}))
     assert names(empty["accept"]) == names(values["here"]["accept"])
@@ -112,4 +113,4 @@ def test_gather_puts_the_reference_beside(stored, monkeypatch, paper, facts):
     material = document.gather("live", "quick")
     assert material.beside is material.reference
     assert len(material.reference_claims) == len(material.claims)
-    assert set(material.here.frame["chapter"]) == {"machine", "accept"}
+    assert set(material.here.frame["chapter"]) == set(CHAPTERS)

@@ -24,6 +24,10 @@ def test_every_capability_is_there_or_says_how_to_get_it(release):
     } <= set(names)
     assert {
         "perf-context-switch",
+        "fsgsbase",
+        "rwf-nowait",
+        "io-submit",
+        "drop-caches",
         "liburing",
         "nginx",
         "lighttpd",
@@ -54,6 +58,7 @@ def test_a_refusal_becomes_a_remedy(monkeypatch, tmp_path):
     found = {entry["name"]: entry for entry in module.capabilities()}
     assert "allow user namespaces" in found["namespaces"]["remedy"]
     assert "Operation not permitted: sudo sysctl kernel.io_uring_disabled=0" in found["io_uring"]["remedy"]
+    assert "Operation not permitted: a kernel with CONFIG_AIO" in found["io-submit"]["remedy"]
     for name in ("nginx", "wrk", "liburing", "compiler"):
         assert not found[name]["available"]
         assert "make system" in found[name]["remedy"]

@@ -1,8 +1,9 @@
-from types import SimpleNamespace
-
 import pytest
 
-from retrospective.lab.plan import OVERHEAD_S, Plan, place_by_ratio
+from retrospective.lab.plan import Plan, place_by_ratio
+from retrospective.lab.probe import OVERHEAD_S as OVERHEAD_OF_A_PROBE_S
+from retrospective.lab.probe import Probe
+from retrospective.lab.trial import OVERHEAD_S, Trial
 
 TRIALS = tuple("abcdefghij")  # a plan does not look into its trials
 
@@ -29,12 +30,18 @@ def test_no_round_at_all_is_no_plan():
 
 def test_time_is_that_of_all_rounds():
     trials = [
-        SimpleNamespace(load={"mode": mode, "warmup-s": 0.25, "duration-s": 0.5})
-        for mode in ("raw", "closed", "closed")
+        Trial("c", "e", "trial", "smoke", "epoll", {}, "one-packet", load, "receiver", None, str(i))
+        for i, load in enumerate(
+            {"mode": mode, "warmup-s": 0.25, "duration-s": 0.5} for mode in ("raw", "closed", "closed")
+        )
     ]
     assert Plan(trials[1:2], 1, 0).seconds() == pytest.approx(0.75 + OVERHEAD_S["closed"])
     assert Plan(trials, 4, 0).seconds() == pytest.approx(
         4 * (2.25 + OVERHEAD_S["raw"] + 2 * OVERHEAD_S["closed"])
+    )
+    probe = Probe("c", "cost", "trial", "smoke", "plain", {"engine": "plain", "seconds": 0.2}, "plain")
+    assert Plan([probe, trials[1]], 1, 0).seconds() == pytest.approx(
+        0.95 + OVERHEAD_OF_A_PROBE_S + OVERHEAD_S["closed"]
     )
 
 

@@ -31,8 +31,8 @@ def test_a_second_build_is_free_and_silent(release, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_every_design_and_generator_is_built(release):
-    for name in (*servers.designs(), *servers.GENERATORS):
+def test_every_design_and_program_is_built(release):
+    for name in (*servers.designs(), *servers.PROGRAMS):
         if "liburing" in servers.unavailable().get(name, ""):
             continue
         path = servers.binary(name)

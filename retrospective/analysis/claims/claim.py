@@ -9,7 +9,7 @@ from retrospective.analysis import published, rows
 from retrospective.analysis.evidence import Evidence
 from retrospective.analysis.formatting import fmt_limit
 from retrospective.analysis.mechanisms import Mechanism
-from retrospective.analysis.statistics import NEGLIGIBLE, Effect, Test
+from retrospective.analysis.statistics import MATCHES, NEGLIGIBLE, Effect, Test
 
 ONE_PACKET, SPECWEB = rows.WORKLOADS
 WORKLOAD_NAMES = {ONE_PACKET: "one-packet", SPECWEB: "SPECweb99-like"}
@@ -31,7 +31,8 @@ class Claim:
     ``test`` and ``mechanism`` read the evidence of ``design`` in one charge mode, in each of ``charges``; ``x``
     says where (a ratio to the own peak). ``extension`` marks what 2004 did not claim. ``analog`` marks a claim
     about a server that cannot be had, judged on a stand-in: such a claim is never called reproduced.
-    ``untestable`` says why no trial here could test it; ``note`` is what a reader should know beside it.
+    ``chapter`` is that of the trials; its claims are judged together. ``untestable`` says why no trial here could
+    test it; ``note`` is what a reader should know beside it.
     """
 
     id: str
@@ -44,18 +45,21 @@ class Claim:
     design: str = "select"
     extension: bool = False
     analog: bool = False
+    chapter: str = "accept"
     charges: tuple[str, ...] = rows.CHARGES
     untestable: str = ""
     note: str = ""
 
 
-def tested(name: str, found: Effect, kind: str = "gain", size: float | None = None) -> list[Test]:
+def tested(
+    name: str, found: Effect, kind: str = "gain", size: float | None = None, least: float = MATCHES
+) -> list[Test]:
     """Make one test of an effect; none where nothing was measured."""
     if found.n == 0:
         return []
     if size is not None and kind == "gain" and size < NEGLIGIBLE:
         kind = "matches"  # a published effect inside ±5 % can at most be matched
-    return [Test(name, found, kind, size)]
+    return [Test(name, found, kind, size, least)]
 
 
 def named(workload: str, what: str) -> str:

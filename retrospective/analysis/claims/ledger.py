@@ -7,7 +7,8 @@ Knot's at 2.14 and 3.31; ours at 2.1), or, where 2004 says "as much as", at the 
 gain is largest, with an interval that allows for the choice.
 
 What 2004 claimed is judged on the designs that stand for its servers; today's questions are listed as
-extensions, under ids of their own. The two are families of their own for Holm's correction (statistics.py).
+extensions, under ids of their own. Each paper's claims and each paper's extensions are a family of their own for
+Holm's correction (statistics.py), held against the detection floor of the chapter that measures them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrospective.analysis.claims import extensions, knot, servers, tux, userver
+from retrospective.analysis import probes
+from retrospective.analysis.claims import extensions, knot, lazy, lazy_today, servers, tux, userver
 from retrospective.analysis.evidence import Evidence
 from retrospective.analysis.formatting import fmt_percent
 from retrospective.analysis.statistics import (
@@ -39,9 +41,15 @@ if TYPE_CHECKING:
     from retrospective.analysis.mechanisms import Cause
 
 
-def claims() -> list[Claim]:
-    """Every claim of the ledger, 2004's first."""
-    return [*userver.claims(), *tux.claims(), *knot.claims(), *servers.claims(), *extensions.claims()]
+#: Chapter -> the detection floor that its effects are held against.
+FLOORS = {"accept": aa_floor, "lazy": probes.floor}
+
+
+def claims(chapter: str | None = None) -> list[Claim]:
+    """Every claim of the ledger, or of one chapter: chapter by chapter, 2004's first."""
+    accept = [*userver.claims(), *tux.claims(), *knot.claims(), *servers.claims(), *extensions.claims()]
+    everything = [*accept, *lazy.claims(), *lazy_today.claims()]
+    return [claim for claim in everything if chapter in (None, claim.chapter)]
 
 
 @dataclass(frozen=True)
@@ -118,20 +126,26 @@ def ledger(frame: pd.DataFrame, listed: Sequence[Claim] | None = None) -> list[d
     ``value``, ``low``, ``high``: the ratio of the deciding test and its 95 % interval, in the receiver
     mode if that was measured. ``modes`` holds the same per charge mode, ``tests`` every link of the chain.
     """
-    floor = aa_floor(frame)
     listed = claims() if listed is None else listed
+    chapters = {
+        chapter: frame[frame["chapter"] == chapter] if len(frame) else frame
+        for chapter in {claim.chapter for claim in listed}
+    }
     modes = {
-        charge: {design: Evidence(frame, design, charge) for design in {claim.design for claim in listed}}
-        for charge in {charge for claim in listed for charge in claim.charges}
+        (claim.chapter, charge, claim.design): Evidence(chapters[claim.chapter], claim.design, charge)
+        for claim in listed
+        for charge in claim.charges
     }
     judged: dict[str, dict[str, Judged]] = {}
-    for family in (False, True):
+    floors = {chapter: FLOORS[chapter](frame) for chapter in chapters}
+    for family in dict.fromkeys((claim.chapter, claim.extension) for claim in listed):
         asked = [
-            (claim, charge, modes[charge][claim.design])
+            (claim, charge, modes[claim.chapter, charge, claim.design])
             for claim in listed
-            if claim.extension is family
+            if (claim.chapter, claim.extension) == family
             for charge in claim.charges
         ]
+        floor = floors[family[0]]
         tests = [claim.test(evidence) for claim, _, evidence in asked]
         for (claim, charge, evidence), group, words in zip(asked, tests, decide(tests, floor), strict=True):
             judged.setdefault(claim.id, {})[charge] = Judged(
@@ -168,6 +182,7 @@ def _row(claim: Claim, modes: Mapping[str, Judged]) -> dict[str, Any]:
         "verdict": verdict,
         "why": why,
         "mechanism_holds": head.cause.moved if head and head.cause else None,
+        "chapter": claim.chapter,
         "extension": claim.extension,
         "analog": claim.analog,
         "note": claim.note,

@@ -14,6 +14,9 @@ from retrospective.analysis import published
 from retrospective.analysis.figures import (
     causes,
     latency,
+    lazy_cost,
+    lazy_matrix,
+    lazy_paths,
     loop,
     machine,
     overload,
@@ -57,6 +60,12 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "accept_concurrency": today.concurrency,
     "accept_fairness": today.fairness,
     "accept_peers": peers.peers,
+    "lazy_cost": lazy_cost.cost,
+    "lazy_calls": lazy_cost.calls,
+    "lazy_matrix": lazy_matrix.held,
+    "lazy_upcall": lazy_paths.upcall,
+    "lazy_paths": lazy_paths.paths,
+    "lazy_cpu": lazy_cost.cpu,
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from retrospective.analysis.formatting import fmt_number
 from retrospective.analysis.summary.accept import accept_values, published_values
 from retrospective.analysis.summary.beyond import concurrency_values, fairness_values, sensitivity_values
+from retrospective.analysis.summary.lazy import lazy_values
 from retrospective.analysis.summary.ledger import claim_values, verdict_values
 from retrospective.analysis.summary.machine import (
     ceiling_values,
@@ -56,4 +57,5 @@ def site_values(site: Site) -> Values:
         "fairness": fairness_values(frame),
         "peers": peer_values(frame),
         "nginx_overload": nginx_values(frame),
+        "lazy": lazy_values(frame, facts),
     }

@@ -31,6 +31,7 @@ def _claim(claim: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> Valu
         "measured": _measured(claim),
         **modes,
         "x": fmt_number(claim["x"], 3),
+        "chapter": claim["chapter"],
         "extension": claim["extension"],
         "analog": claim["analog"],
         "note": claim["note"],

@@ -29,11 +29,16 @@ REASONS = {
     "generator-failed": "the client ended by itself",
     "server-failed": "the server ended by itself",
     "not-answering": "the server did not answer",
-    "cache-cold": "a file was not in the page cache",
+    "cache-cold": "what was to be in memory was not",
     "fd-leak": "the server kept descriptors of ended connections",
-    "disturbed": "something else ran on the server's processor",
+    "disturbed": "something else ran on the processor of the server, or of the loop",
     "steering": "packets were not charged to whom they should have been",
     "lab": "the laboratory itself failed",
+    "cache-warm": "what was to be read from the disk was in memory",
+    "wrong-results": "an operation's result was not right",
+    "time-limit": "the program did not end",
+    "program-failed": "the program ended by itself",
+    "no-report": "the program measured nothing",
 }
 
 
@@ -194,7 +199,11 @@ def ceiling_values(frame: pd.DataFrame) -> Values:
 
 
 def trial_values(frame: pd.DataFrame) -> Values:
-    """How many trials stand behind the numbers, and what became of the others."""
+    """How many trials stand behind the numbers, and what became of the others.
+
+    What there is no such thing of here was no trial.
+    """
+    frame = frame[frame["status"] != "unavailable"] if len(frame) else frame
     rejected = frame[~frame["valid"].astype(bool)] if len(frame) else frame
     reasons = rejected["reason"].fillna("").str.split(":").str[0].value_counts() if len(rejected) else {}
     chapters = [_trial_counts(part) | {"chapter": str(name)} for name, part in _by_chapter(frame)]

@@ -30,7 +30,6 @@ from retrospective.experiments.accept.settings import (
     FAIRNESS_SLEEP_US,
     FAIRNESS_SLOW_SHARE,
     FAIRNESS_WORKERS,
-    KEPT_UP,
     KIND_OF,
     LIMITS,
     MAX_CONNECTIONS,
@@ -40,6 +39,7 @@ from retrospective.experiments.accept.settings import (
     WORK_US,
     kind_of,
 )
+from retrospective.experiments.climb import climb
 from retrospective.experiments.runner import Measurement, measure
 from retrospective.lab.peers import PEERS
 from retrospective.lab.plan import Plan, place_by_ratio
@@ -82,23 +82,7 @@ def find_peak(profile: Profile, series: Series, record: Record) -> float:
         trial = trials.overload(profile, series, limit, target_per_s, None, kind="calibration")
         return float(record(trial).get("replies_per_s") or 0.0)
 
-    peak = 0.0
-    target = CALIBRATION_TARGET[series.workload]
-    for _ in range(profile.calibration_steps):
-        try:
-            replies_per_s = offered(target)
-        except RuntimeError:
-            if peak:  # the client gave out first: known as well as it can be
-                break
-            # On a slower machine than ours the client may not keep up with the first guess.
-            target /= 2
-            replies_per_s = offered(target)
-        kept_up = replies_per_s >= KEPT_UP * target
-        climbing, peak = peak > 0, max(peak, replies_per_s)
-        if peak <= 0 or (climbing and not kept_up):
-            break
-        target = place_by_ratio(peak, (1.15,))[0]
-    return peak
+    return climb(offered, CALIBRATION_TARGET[series.workload], profile.calibration_steps)
 
 
 def plan(profile: Profile, peaks: dict[Series, float]) -> Plan:

@@ -117,5 +117,3 @@ NGINX_VARIANTS = tuple(
 
 #: Offered rates (requests/s) that overload any of our servers; calibration finds each server's own peak from there.
 CALIBRATION_TARGET = {"one-packet": 50_000.0, "specweb99-like": 25_000.0}
-#: The climb to a peak ends when a server answers less than this share of what it is offered.
-KEPT_UP = 0.97

@@ -1,0 +1,211 @@
+"""What the chapter on lazy I/O promises, measured on the reader's machine."""
+
+from __future__ import annotations
+
+import functools
+import math
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import servers
+from retrospective.analysis import statistics
+from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, ratio, text
+from retrospective.experiments import lazy
+from retrospective.experiments.lazy.settings import CALIBRATION_TARGET, PARTNER_CPU, SERVER_ENGINES
+from retrospective.experiments.runner import run_one
+from retrospective.lab.probe import PATHS, RING_PATHS, Probe, run_probe
+from retrospective.lab.trial import Row, Trial
+
+#: The profile of the benchmarks: longer probes than a figure's, since each stands for itself.
+PROFILE = replace(lazy.PROFILES["paper"], cost_s=0.5, upcall_s=1.0, server_s=1.0)
+BLOCKS = 200_000
+OPERATIONS = 1_000_000
+
+
+def _probe(experiment: str, series: str, **options: object) -> Probe:
+    engine, watch = lazy.SERIES[series]
+    asked = {"engine": engine, "watch": watch, "partner-cpu": PARTNER_CPU, **options}
+    return Probe(
+        chapter="bench",
+        experiment=experiment,
+        kind="trial",
+        profile="bench",
+        design=series,
+        options={name: value for name, value in asked.items() if value is not None},
+        label=f"{series}: {experiment}",
+    )
+
+
+@functools.cache
+def _rounds(experiment: str, series: str, **options: object) -> tuple[tuple[Row, ...], str]:
+    """Run a probe as often as there are rounds: the valid rows, and why the last other one is none."""
+    probe = _probe(experiment, series, **options)
+    rows = [run_probe(probe, round=number) for number in range(ROUNDS)]
+    why = next((row["reason"] for row in reversed(rows) if not row["valid"]), "")
+    return tuple(row for row in rows if row["valid"]), why
+
+
+def _cached_read(
+    series: str, column: str, note: Callable[[Sequence[Row]], str] = lambda rows: ""
+) -> Callable[[], Measured]:
+    """Ratio of a cached read of 4 KiB, within each probe."""
+
+    def measured() -> Measured:
+        options = {
+            "operation": "read",
+            "state": "cached",
+            "bytes": lazy.CLAIM_BYTES,
+            "seconds": PROFILE.cost_s,
+        }
+        rows, why = _rounds("cost", series, **options)
+        effect = statistics.ratio_interval(row[column] for row in rows)
+        if not effect.decided:
+            return Measured(math.nan, note=why or "too few rounds were valid")
+        return Measured(effect.value, effect.low, effect.high, note(rows))
+
+    return measured
+
+
+def _ring_paths(rows: Sequence[Row]) -> str:
+    """Where io_uring's calls went: by the library's count, and seen from outside."""
+    counted = {path: sum(row[f"path_{path}"] or 0 for row in rows) for path in PATHS}
+    seen = {path: sum(row[f"ring_{path}"] or 0 for row in rows) for path in RING_PATHS}
+    told = (
+        ", ".join(f"{path} {count}" for path, count in which.items() if count) or "none"
+        for which in (counted, seen)
+    )
+    return "paths: {}; watched from outside: {}".format(*told)
+
+
+def _level(experiment: str, column: str, scale: float, **options: object) -> Callable[[], Measured]:
+    """Mean over rounds of a column, in other units."""
+
+    def measured() -> Measured:
+        rows, why = _rounds(experiment, "activation", seconds=PROFILE.upcall_s, **options)
+        if len(rows) < 2:
+            return Measured(math.nan, note=why or "too few rounds were valid")
+        return Measured(*statistics.mean_interval(row[column] * scale for row in rows))
+
+    return measured
+
+
+def missed() -> Measured:
+    """Blocks that were not noticed while they lasted, of 200,000."""
+    row = run_probe(_probe("upcall", "activation", busy="no", blocks=BLOCKS))
+    if not row["valid"]:
+        return Measured(math.nan, note=row["reason"])
+    return Measured(row["missed"], note=f"of {text(row['blocks'])} blocks, {text(row['stolen'])} continued")
+
+
+def stolen_when_preempted() -> Measured:
+    """Losses of the CPU that were taken for a block, over all rounds."""
+    rows, why = _rounds("preempted", "activation", seconds=PROFILE.upcall_s)
+    if not rows:
+        return Measured(math.nan, note=why)
+    switches = sum(row["involuntary_switches"] or 0 for row in rows)
+    return Measured(sum(row["stolen"] for row in rows), note=f"of {text(switches)} losses of the CPU")
+
+
+@functools.cache
+def _server_rows() -> dict[str, list[Row]]:
+    """Both engines in the server at every load, in turn."""
+    peak = lazy.find_peak(PROFILE, _recorded) or CALIBRATION_TARGET
+    planned = lazy.trials.servers_under_load(PROFILE, peak)
+    return interleaved({trial.label: trial for trial in planned})
+
+
+def _recorded(trial: Trial) -> Row:
+    row = run_one(trial, round=0)
+    if not row["valid"]:
+        raise RuntimeError(row["reason"])
+    return row
+
+
+def _cpu(load: float) -> Callable[[], Measured]:
+    """CPU a reply with lazy reads over plain ones."""
+
+    def measured() -> Measured:
+        if reason := lazy.absent():
+            return Measured(math.nan, note=f"lazy: {reason}")
+        plain, own = (
+            [
+                float(row.get("server_cpu_us_per_reply") or math.nan)
+                for row in _server_rows()[f"{engine}, {load:g} of the peak"]
+            ]
+            for engine in SERVER_ENGINES
+        )
+        return ratio(own, plain)
+
+    return measured
+
+
+def conformance() -> Measured:
+    """Checks that failed while a million random operations were compared with what plain calls do."""
+    program = servers.test_program("test_laio", "asan")
+    words = [str(program), "activation", "--operations", str(OPERATIONS)]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    said = (done.stderr or done.stdout).strip().splitlines()
+    if done.returncode == 77:
+        return Measured(math.nan, note=said[-1] if said else "activation cannot be opened here")
+    if done.returncode:
+        return Measured(
+            max(1, len(done.stderr.splitlines())),
+            note=said[0] if said else f"it ended with {done.returncode}",
+        )
+    return Measured(
+        0, note=f"{text(OPERATIONS)} random operations, under address and undefined-behaviour sanitizers"
+    )
+
+
+_READ = "cached read of 4 KiB: "
+_CPU = "CPU a reply of the lazy server, activation over plain, at "
+
+#: id, what is measured, how; then at most.
+BENCHMARKS = (
+    Benchmark(
+        "laio-cached-read", _READ + "activation over glibc", _cached_read("activation", "ratio_glibc"), 1.05
+    ),
+    Benchmark(
+        "nowait-cached-read",
+        _READ + "nowait over the plain call",
+        _cached_read("nowait", "ratio_plain"),
+        1.10,
+    ),
+    Benchmark(
+        "uring-cached-read",
+        _READ + "io_uring over the plain call",
+        _cached_read("uring", "ratio_plain", _ring_paths),
+    ),
+    Benchmark(
+        "laio-sleep-us",
+        "µs that activation adds to a sleep of its loop",
+        _level("sleep", "added_ns", 1e-3),
+        2.0,
+    ),
+    Benchmark(
+        "laio-resume-p50-us",
+        "µs from a block to going on, median",
+        _level("upcall", "resumed_p50_ns", 1e-3, busy="no"),
+        30,
+    ),
+    Benchmark(
+        "laio-resume-p99-us",
+        "µs from a block to going on, p99",
+        _level("upcall", "resumed_p99_ns", 1e-3, busy="no"),
+        100,
+    ),
+    Benchmark("laio-stolen-preempted", "losses of the CPU taken for a block", stolen_when_preempted, 0),
+    *(
+        Benchmark(f"laio-cpu-{load * 100:.0f}", f"{_CPU}{load:.0%} of its peak", _cpu(load), 1.05)
+        for load in PROFILE.loads
+    ),
+    Benchmark("laio-missed", f"blocks not noticed, of {BLOCKS:,}", missed, 0, long=True),
+    Benchmark(
+        "laio-conformance",
+        f"differences from plain calls in {OPERATIONS:,} operations",
+        conformance,
+        0,
+        long=True,
+    ),
+)

@@ -1,0 +1,161 @@
+"""How much of the chapter is measured: the profiles, and what a reader may change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from retrospective.experiments.lazy.settings import (
+    BYTES,
+    CALLS,
+    CLAIM_BYTES,
+    DIRECT_BYTES,
+    EXPERIMENTS,
+    HELD,
+    KIB,
+    LOADS,
+    SERIES,
+)
+
+Call = tuple[str, str]  # operation, state
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is measured of each experiment, and for how long: seconds a probe, or a trial's window."""
+
+    name: str
+    rounds: int
+    cost_s: float
+    held_s: float
+    upcall_s: float
+    server_s: float
+    #: Series whose costs are measured, at these sizes of a read by state, and for these calls.
+    engines: tuple[str, ...]
+    sizes: dict[str, tuple[int, ...]]
+    calls: tuple[Call, ...]
+    #: Series and calls of the matrix.
+    held_engines: tuple[str, ...]
+    held: tuple[Call, ...]
+    #: Series whose upcalls are timed.
+    upcalls: tuple[str, ...]
+    #: Ratios to the server's own peak.
+    loads: tuple[float, ...] = LOADS
+    #: Most trials of the climb to that peak; instead of it, for the smoke profile, an assumed one, requests/s.
+    calibration_steps: int = 4
+    assumed_peak: float | None = None
+    experiments: tuple[str, ...] = EXPERIMENTS
+
+
+_MAIN = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
+_UPCALLS = ("activation", "activation (timer)")
+
+PROFILES = {
+    # Seconds: every experiment has a probe, and the loop's two ways through the server are taken.
+    "smoke": Profile(
+        "smoke",
+        rounds=1,
+        cost_s=0.05,
+        held_s=0.05,
+        upcall_s=0.05,
+        server_s=0.2,
+        engines=("plain", "activation", "posix-aio"),
+        sizes={"cached": (CLAIM_BYTES,), "cold": (CLAIM_BYTES,)},
+        calls=(("pipe", "present"),),
+        held_engines=("plain", "activation", "linux-aio"),
+        held=(("read", "cold"), ("pipe", "absent")),
+        upcalls=("activation",),
+        loads=(0.5,),
+        assumed_peak=4_000.0,
+    ),
+    # Three rounds, the least of which an interval means something, of what decides most claims: about a minute.
+    "quick": Profile(
+        "quick",
+        rounds=3,
+        cost_s=0.1,
+        held_s=0.1,
+        upcall_s=0.3,
+        server_s=0.3,
+        engines=_MAIN,
+        sizes={"cached": (CLAIM_BYTES, 64 * KIB), "cold": (CLAIM_BYTES,)},
+        calls=(("pipe", "present"), ("pipe", "absent")),
+        held_engines=_MAIN,
+        held=(
+            ("read", "cached"),
+            ("read", "cold"),
+            ("read", "direct"),
+            ("fsync", "dirty"),
+            ("connect", "full"),
+            ("pipe", "absent"),
+        ),
+        upcalls=_UPCALLS[:1],
+    ),
+    "paper": Profile(
+        "paper",
+        rounds=10,
+        cost_s=0.15,
+        held_s=0.2,
+        upcall_s=1.0,
+        server_s=0.8,
+        engines=tuple(SERIES),
+        sizes={"cached": BYTES, "cold": BYTES, "direct": DIRECT_BYTES},
+        calls=CALLS,
+        held_engines=tuple(SERIES),
+        held=HELD,
+        upcalls=_UPCALLS,
+        calibration_steps=6,
+    ),
+}
+
+
+def profile_with(
+    name: str,
+    *,
+    experiments: Sequence[str] | None = None,
+    rounds: int | None = None,
+    engines: Sequence[str] | None = None,
+    bytes: Sequence[int] | None = None,  # noqa: A002 (the notebook's word)
+    seconds: float | None = None,
+) -> Profile:
+    """A named profile with what a reader changed in the notebook; ``None`` keeps the profile's own.
+
+    ``engines`` takes the place of those of every probe (``plain`` is measured beside any other within each), ``bytes``
+    that of the sizes of a read, ``seconds`` that of every duration. Raises ``ValueError`` for what there is not.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}: there are {', '.join(PROFILES)}")
+    _check("experiment", experiments, EXPERIMENTS)
+    _check("engine", engines, tuple(SERIES))
+    if rounds is not None and rounds < 1:
+        raise ValueError(f"there is at least one round, not {rounds}")
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"a probe lasts longer than {seconds} s")
+    if not all(isinstance(count, int) and count > 0 for count in bytes or ()):
+        raise ValueError(f"sizes are whole numbers of bytes above zero, unlike one of {list(bytes or ())}")
+    profile = PROFILES[name]
+    profile = replace(
+        profile,
+        rounds=rounds or profile.rounds,
+        experiments=tuple(e for e in profile.experiments if not experiments or e in experiments),
+    )
+    if seconds:
+        profile = replace(profile, **dict.fromkeys(("cost_s", "held_s", "upcall_s", "server_s"), seconds))
+    if bytes:
+        chosen = tuple(dict.fromkeys(int(count) for count in bytes))
+        aligned = tuple(count for count in chosen if count % (4 * KIB) == 0)
+        sizes = {state: aligned if state == "direct" else chosen for state in profile.sizes}
+        profile = replace(profile, sizes=sizes)
+    if engines:
+        chosen_engines = tuple(dict.fromkeys(engines))
+        profile = replace(
+            profile,
+            engines=chosen_engines,
+            held_engines=chosen_engines,
+            upcalls=tuple(e for e in chosen_engines if e in _UPCALLS),
+        )
+    return profile
+
+
+def _check(what: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
+    if unknown := [word for word in given or () if word not in known]:
+        raise ValueError(f"no {what} {', '.join(map(repr, unknown))}: there are {', '.join(known)}")

@@ -1,0 +1,82 @@
+"""What the lazy I/O experiments hold fixed, and the words they are made of."""
+
+from __future__ import annotations
+
+from retrospective.lab.provenance import CPU_MAP
+
+CHAPTER = "lazy"
+
+#: Every experiment of the chapter, in the order in which the chapter tells of them. All but the last are probes, whose
+#: name is lazybench's first word; the last one is trials of the server ``lazy``.
+EXPERIMENTS = ("cost", "held", "upcall", "preempted", "sleep", "lazy-cpu")
+
+#: Series -> engine and how it learns that a call blocks, in the order of tables and figures.
+SERIES: dict[str, tuple[str, str | None]] = {
+    "plain": ("plain", None),
+    "activation": ("activation", "perf"),
+    "activation (timer)": ("activation", "timer"),
+    "uring": ("uring", None),
+    "nowait": ("nowait", None),
+    "pool": ("pool", None),
+    "amped": ("amped", None),
+    "posix-aio": ("posix-aio", None),
+    "linux-aio": ("linux-aio", None),
+}
+
+#: The loop has CPU 0 to itself; whoever writes to its pipes, accepts its connections or wakes it has CPU 1.
+LOOP_CPU, PARTNER_CPU = CPU_MAP["server"], CPU_MAP["client"]
+
+KIB = 1024
+#: What one read takes in: the size that the chapter's claims are judged at, and all that are measured.
+CLAIM_BYTES = 4 * KIB
+BYTES = (512, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
+#: O_DIRECT wants whole sectors; every size but the first has them on any disk.
+DIRECT_BYTES = (4 * KIB, 64 * KIB, 1024 * KIB)
+
+#: Calls beside reads of which the cost is measured.
+CALLS = (("pipe", "present"), ("pipe", "absent"), ("openstat", "warm"), ("openstat", "cold"))
+
+#: Operation and state of which is measured how long they hold their caller: the rows of the matrix, from above.
+HELD = (
+    ("read", "cached"),
+    ("read", "cold"),
+    ("read", "direct"),
+    ("write", "warm"),
+    ("write", "direct"),
+    ("fsync", "dirty"),
+    ("open", "warm"),
+    ("open", "cold"),
+    ("stat", "warm"),
+    ("stat", "cold"),
+    ("readdir", "warm"),
+    ("readdir", "cold"),
+    ("sendfile", "cached"),
+    ("sendfile", "cold"),
+    ("connect", "ready"),
+    ("connect", "full"),
+    ("pipe", "absent"),
+    ("sleep", "timed"),
+)
+#: Names and attributes leave the cache only with everything else (/proc/sys/vm/drop_caches), which needs root.
+NEEDS_DROPPED_CACHES = frozenset({"openstat", "open", "stat", "readdir"})
+
+#: Programs beside the loop on its CPU in the experiment on preemption.
+COMPETITORS = 2
+
+#: The server's load: requests of one cached 1 KiB file on persistent connections, at ratios to its own peak.
+LOADS = (0.1, 0.5, 0.9)
+SERVER_ENGINES = ("plain", "activation")
+REQUESTS_PER_CONNECTION = 100
+BACKLOG = 511
+TIMEOUT_MS = 2_000
+#: Offered to the server first, requests/s, on the climb to its peak: a little less than what it and its client keep up
+#: with on our reference machine.
+CALIBRATION_TARGET = 50_000.0
+
+
+def bytes_name(count: int) -> str:
+    """Name a size as tables do: 512 B, 4 KiB, 1 MiB."""
+    for unit, name in ((KIB * KIB, "MiB"), (KIB, "KiB")):
+        if count >= unit and count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count} B"

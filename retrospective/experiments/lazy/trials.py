@@ -1,0 +1,155 @@
+"""One function an experiment: from a profile to probes and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from retrospective.experiments.lazy.profiles import Profile
+from retrospective.experiments.lazy.settings import (
+    BACKLOG,
+    CHAPTER,
+    CLAIM_BYTES,
+    COMPETITORS,
+    NEEDS_DROPPED_CACHES,
+    PARTNER_CPU,
+    REQUESTS_PER_CONNECTION,
+    SERIES,
+    SERVER_ENGINES,
+    TIMEOUT_MS,
+    bytes_name,
+)
+from retrospective.lab.pagecache import can_drop_caches
+from retrospective.lab.probe import Probe
+from retrospective.lab.trial import Trial
+
+#: Warm-up of the server, seconds: connections are open and the file's descriptor is kept.
+WARMUP_S = 0.2
+
+
+def _probe(profile: Profile, experiment: str, series: str, label: str, **options: Any) -> Probe:
+    """Make a probe of a series; ``label`` says what of it is measured."""
+    engine, watch = SERIES[series]
+    asked = {"engine": engine, "watch": watch, "partner-cpu": PARTNER_CPU, **options}
+    if options.get("operation") in NEEDS_DROPPED_CACHES and options.get("state") == "cold":
+        asked["drop-caches"] = can_drop_caches()
+    return Probe(
+        chapter=CHAPTER,
+        experiment=experiment,
+        kind="trial",
+        profile=profile.name,
+        design=series,
+        options={name: value for name, value in asked.items() if value is not None},
+        label=f"{series}: {label}",
+    )
+
+
+def _named(operation: str, state: str, count: int | None = None) -> str:
+    words = (operation, state, bytes_name(count) if count else None)
+    return " ".join(word for word in words if word)
+
+
+def cost(profile: Profile) -> Iterator[Probe]:
+    """What a call costs from its beginning until its result is there, beside the plain call in the same loop."""
+    for series in profile.engines:
+        for state, sizes in profile.sizes.items():
+            for count in sizes:
+                yield _probe(
+                    profile,
+                    "cost",
+                    series,
+                    _named("read", state, count),
+                    operation="read",
+                    state=state,
+                    bytes=count,
+                    seconds=profile.cost_s,
+                )
+        for operation, state in profile.calls:
+            yield _probe(
+                profile,
+                "cost",
+                series,
+                _named(operation, state),
+                operation=operation,
+                state=state,
+                seconds=profile.cost_s,
+            )
+
+
+def held(profile: Profile) -> Iterator[Probe]:
+    """How long a call holds its caller, beside the plain call in turn."""
+    for series in profile.held_engines:
+        for operation, state in profile.held:
+            yield _probe(
+                profile,
+                "held",
+                series,
+                _named(operation, state),
+                operation=operation,
+                state=state,
+                bytes=CLAIM_BYTES if operation in ("read", "write") else None,
+                seconds=profile.held_s,
+            )
+
+
+def upcall(profile: Profile) -> Iterator[Probe]:
+    """From a call that blocks until the loop goes on, the other CPU being idle, or a thread computing on it."""
+    for series in profile.upcalls:
+        for busy in ("no", "yes"):
+            words = "other CPU busy" if busy == "yes" else "other CPU idle"
+            yield _probe(profile, "upcall", series, f"upcall, {words}", busy=busy, seconds=profile.upcall_s)
+
+
+def preempted(profile: Profile) -> Iterator[Probe]:
+    """Calls that do not block, on a CPU that others want, too: losing it may not be taken for a block."""
+    for series in profile.upcalls:
+        yield _probe(
+            profile,
+            "preempted",
+            series,
+            "preempted",
+            competitors=COMPETITORS,
+            seconds=profile.upcall_s,
+        )
+
+
+def sleep(profile: Profile) -> Iterator[Probe]:
+    """What watching adds to a loop that sleeps in a call of its own, with and without the engine."""
+    for series in profile.upcalls:
+        yield _probe(profile, "sleep", series, "sleep", seconds=profile.upcall_s)
+
+
+def server(
+    profile: Profile, engine: str, target_per_s: float, ratio: float | None, kind: str = "trial"
+) -> Trial:
+    """Offer the server ``lazy`` requests of one cached file in open loop, on persistent connections."""
+    return Trial(
+        chapter=CHAPTER,
+        experiment="lazy-cpu",
+        kind=kind,
+        profile=profile.name,
+        design="lazy",
+        options={"backlog": BACKLOG, "engine": engine},
+        workload="one-packet",
+        load={
+            "mode": "open",
+            "rate": target_per_s,
+            "requests-per-connection": REQUESTS_PER_CONNECTION,
+            "timeout-ms": TIMEOUT_MS,
+            "warmup-s": WARMUP_S,
+            "duration-s": profile.server_s,
+        },
+        charge="receiver",
+        x_ratio=ratio,
+        label=engine if ratio is None else f"{engine}, {ratio:g} of the peak",
+    )
+
+
+def servers_under_load(profile: Profile, peak_per_s: float) -> Iterator[Trial]:
+    """Both engines in the same server, offered the same."""
+    for ratio in profile.loads:
+        for engine in SERVER_ENGINES:
+            yield server(profile, engine, float(f"{peak_per_s * ratio:.3g}"), ratio)
+
+
+PROBES = {"cost": cost, "held": held, "upcall": upcall, "preempted": preempted, "sleep": sleep}

@@ -1,0 +1,238 @@
+"""Rows as lazybench's probes would give them, from a simple model of each engine. Nothing here was measured."""
+
+import itertools
+import json
+import zlib
+
+import numpy as np
+
+QUANTILES = ("p50", "p90", "p99", "p999", "max")
+KIB = 1024
+BYTES = (512, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
+SERIES = (
+    *(
+        "plain",
+        "activation",
+        "activation (timer)",
+        "uring",
+        "nowait",
+        "pool",
+        "amped",
+        "posix-aio",
+        "linux-aio",
+    ),
+)
+#: operation, state -> µs of the call itself, µs that it blocks
+CALLS = {
+    ("read", "cached"): (0.7, 0.0), ("read", "cold"): (2.0, 90.0), ("read", "direct"): (2.0, 80.0),
+    ("write", "warm"): (1.1, 0.0), ("write", "direct"): (2.0, 110.0), ("fsync", "dirty"): (3.0, 900.0),
+    ("open", "warm"): (1.4, 0.0), ("open", "cold"): (4.0, 180.0), ("stat", "warm"): (0.6, 0.0),
+    ("stat", "cold"): (3.0, 170.0), ("readdir", "warm"): (5.0, 0.0), ("readdir", "cold"): (9.0, 200.0),
+    ("sendfile", "cached"): (2.2, 0.0), ("sendfile", "cold"): (3.0, 90.0), ("connect", "ready"): (9.0, 0.0),
+    ("connect", "full"): (9.0, 1000.0), ("pipe", "absent"): (0.5, 150.0), ("pipe", "present"): (0.4, 0.0),
+    ("sleep", "timed"): (1.0, 1000.0), ("openstat", "warm"): (2.0, 0.0), ("openstat", "cold"): (6.0, 300.0),
+}  # fmt: skip
+#: series -> what of it has a call at all, µs to hand a call over, µs more for a call that does not block
+ENGINES = {
+    "plain": (None, 0.0, 0.0),
+    "activation": (None, 21.0, 0.01),
+    "activation (timer)": (None, 190.0, 0.01),
+    "uring": ({"read", "write", "fsync", "open", "stat", "connect", "pipe", "sleep"}, 1.4, 0.45),
+    "nowait": ({"read"}, 6.0, 0.06),
+    "pool": (None, 4.0, 9.0),
+    "amped": (None, 7.0, 14.0),
+    "posix-aio": ({"read", "write", "fsync"}, 6.0, 11.0),
+    "linux-aio": ({"read", "write", "fsync"}, 5.0, 1.1),
+}
+COLD_NEEDS_ROOT = False
+
+
+def copying_us(count):
+    return count / 1024 * 0.07
+
+
+def histogram(levels):
+    """A histogram with about these quantiles (ns), of a thousand calls."""
+    bounds = [round(levels[q]) for q in QUANTILES]
+    return [[bound, count] for bound, count in zip(bounds, (500, 400, 90, 9, 1), strict=True)]
+
+
+def spread(us, tail=3.0):
+    """Quantiles, ns, of times with this median."""
+    factors = (1.0, 1.2, 1.0 + 0.3 * tail, 1.0 + 0.6 * tail, 1.0 + tail)
+    return dict(zip(QUANTILES, (us * 1e3 * f for f in factors), strict=True))
+
+
+def base(experiment, series, number, label, **more):
+    row = {
+        "key": "", "schema": 1, "machine": "synthetic", "kernel": "6.0", "binary": "1" * 16, "attempt": 1,
+        "started_at": "2024-06-29T13:00:00+00:00", "duration_s": 0.2, "options": "{}", "load": "", "valid": True,
+        "status": "ok", "reason": "", "log": "", "profile": "paper", "kind": "trial", "accept_limit": "",
+        "chapter": "lazy", "experiment": experiment, "design": series, "label": f"{series}: {label}", "round": number,
+        "workload": "", "load_mode": "", "charge": "", "latency_histogram": "", "per_second": "", "worker_accepts": "",
+        "worker_cpu_s": "", "program": "lazybench", "engine": series.split(" ")[0],
+        "watch": {"activation": "perf", "activation (timer)": "timer"}.get(series, ""), "operation": "",
+        "state": "", "busy": "",
+        "file_system": "ext4", "samples": 1000, "errors": 0, "completions": 0, "calls": 1000, "upcalls_false": 0,
+        "upcalls_lost": 0, "threads": 4, "device_read_bytes": 0.0, "voluntary_switches": 10, "involuntary_switches": 1,
+        "process_voluntary_switches": 10, "process_involuntary_switches": 1, "held_histogram": "",
+        "plain_histogram": "", "resumed_histogram": "", "bytes": 0,
+        **{f"path_{name}": 0 for name in (
+            "inline", "hit", "miss", "helper", "ring", "upcall", "timer", "held", "refused")},
+    } | more  # fmt: skip
+    return row | {"key": f"{zlib.crc32(repr(sorted(row.items())).encode()):08x}"}
+
+
+def path_of(series, call, blocks):
+    """How a call goes."""
+    if series in ("pool", "amped", "posix-aio"):
+        return "helper"
+    if series == "nowait":
+        return "miss" if blocks else "hit"
+    if series == "uring":
+        return "ring" if blocks else "inline"
+    if series == "linux-aio":
+        return "ring" if call[1] == "direct" else "inline"
+    if series.startswith("activation") and blocks:
+        return "timer" if "timer" in series else "upcall"
+    return "inline"
+
+
+def times_us(series, call, count):
+    """(held, total, plain) µs of a call, or ``None`` if the series has no such call."""
+    known, hand, extra = ENGINES[series]
+    if known is not None and call[0] not in known:
+        return None
+    own, blocks = CALLS[call]
+    own += copying_us(count)
+    plain = own + blocks
+    if series == "linux-aio":
+        held = hand if call[1] == "direct" else plain + extra
+        return held, plain + extra, plain
+    if not blocks:
+        helped = series in ("pool", "amped", "posix-aio")
+        return (hand if helped else own + extra), own + extra, plain
+    if series == "plain":
+        return plain, plain, plain
+    return min(hand, plain), plain + hand, plain
+
+
+def unsupported(row, series, call):
+    why = f"{series} has no such call" if call[0] != "stat" else "cold names need --drop-caches"
+    return row | {
+        "valid": False,
+        "status": "unavailable",
+        "samples": None,
+        "reason": f"unsupported: {why}",
+    }
+
+
+def call_rows(rng, experiment, series, call, count, number, label, noise):
+    row = base(experiment, series, number, label, operation=call[0], state=call[1], bytes=count)
+    found = times_us(series, call, count)
+    if found is None:
+        return unsupported(row, series, call)
+
+    def noisy(value):
+        return float(value * np.exp(rng.normal(0, noise)))
+
+    held, total, plain = found
+    blocks = CALLS[call][1] > 0
+    path = path_of(series, call, blocks)
+    asynchronous = path not in ("inline", "hit")
+    row |= {f"path_{path}": 1000, "completions": 1000 if asynchronous else 0}
+    row |= {"voluntary_switches": 1000 if blocks or path == "helper" else 3}
+    row["process_voluntary_switches"] = row["voluntary_switches"]
+    if call[1] == "cold" or call == ("read", "direct"):
+        row |= {"device_read_bytes": 4096.0 * 1000, "evicted_share": 1.0}
+    if experiment == "cost":
+        ratio = noisy(total / plain)
+        return row | {
+            "call_ns": plain * 1e3 * ratio, "plain_ns": plain * 1e3, "glibc_ns": plain * 1.02e3, "ratio_plain": ratio,
+            "ratio_glibc": ratio / 1.02, "call_cpu_ns": plain * 1e3 * ratio, "plain_cpu_ns": plain * 1e3,
+        }  # fmt: skip
+    for name, us in (("held", held), ("total", total), ("plain", plain)):
+        levels = spread(noisy(us))
+        row |= {f"{name}_{q}_ns": value for q, value in levels.items()}
+        if name != "total":
+            row[f"{name}_histogram"] = json.dumps(histogram(levels))
+    return row
+
+
+def upcall_rows(rng, series, number, noise):
+    found = []
+    middle = 19.0 if series == "activation" else 210.0
+    for words, tail in (("idle", 1.0), ("busy", 2.5)):
+        levels = spread(float(middle * np.exp(rng.normal(0, noise))), tail)
+        resumed = {f"resumed_{q}_ns": value for q, value in levels.items()}
+        found.append(
+            base("upcall", series, number, f"upcall, {words}", busy="yes" if words == "busy" else "no", blocks=1000,
+                 missed=0, stolen=1000, path_upcall=1000, completions=1000,
+                 resumed_histogram=json.dumps(histogram(levels)), **resumed)
+        )  # fmt: skip
+    found.append(
+        base("preempted", series, number, "preempted", calls=50_000, samples=50_000, path_inline=50_000,
+             involuntary_switches=220, process_involuntary_switches=230, stolen=0, upcalls_false=200)
+    )  # fmt: skip
+    added = float(1300 * np.exp(rng.normal(0, noise)))
+    found.append(
+        base("sleep", series, number, "sleep", with_ns=9000.0 + added, without_ns=9000.0, added_ns=added,
+             added_p10_ns=added - 300, added_p90_ns=added + 500, added_ratio=(9000 + added) / 9000)
+    )  # fmt: skip
+    return found
+
+
+def server_rows(rng, number, noise, ratios=(0.1, 0.5, 0.9), factor=1.01):
+    found = []
+    for ratio, engine in itertools.product(ratios, ("plain", "activation")):
+        cost = (
+            (13.0 + 3.0 * (1 - ratio))
+            * np.exp(rng.normal(0, noise))
+            * (factor if engine == "activation" else 1.0)
+        )
+        found.append(
+            base("lazy-cpu", "lazy", number, "") | {
+                "label": f"{engine}, {ratio:g} of the peak", "options": json.dumps({"backlog": 511, "engine": engine}),
+                "workload": "one-packet", "load_mode": "open", "charge": "receiver", "x_ratio": ratio,
+                "target_per_s": 30_000.0 * ratio, "replies_per_s": 30_000.0 * ratio, "achieved_ratio": 1.0,
+                "server_cpu_us_per_reply": float(cost), "server_user_us_per_reply": float(0.1 * cost),
+                "server_system_us_per_reply": float(0.9 * cost), "server_cpu_share": 0.4 * ratio,
+                "system_calls_per_reply": 3.1, "events_per_getevents": 1.5, "latency_p50_us": 120.0,
+                "latency_p99_us": 400.0, "program": "", "engine": "",
+            }
+        )  # fmt: skip
+    return found
+
+
+HELD_BYTES = {"read": 4096, "write": 4096, "sendfile": 65536}
+HELD = [call for call in CALLS if call[0] != "openstat" and call != ("pipe", "present")]
+COST = [("pipe", "present"), ("pipe", "absent"), ("openstat", "warm"), ("openstat", "cold")]
+
+
+def rows(rng, rounds=10, noise=0.02, series=SERIES, sizes=BYTES, calls=COST, held=HELD, upcalls=SERIES[1:3]):
+    """All rows of the lazy chapter, by default of its paper profile."""
+    found = []
+    for number in range(rounds):
+        for one in series:
+            for state in ("cached", "cold", "direct"):
+                for count in (
+                    sizes if state != "direct" else (s for s in sizes if s in (4 * KIB, 64 * KIB, 1024 * KIB))
+                ):
+                    label = f"read {state} {count}"
+                    found.append(call_rows(rng, "cost", one, ("read", state), count, number, label, noise))
+            for call in calls:
+                found.append(call_rows(rng, "cost", one, call, 0, number, " ".join(call), noise))
+            for call in held:
+                count = HELD_BYTES.get(call[0], 0)
+                found.append(call_rows(rng, "held", one, call, count, number, " ".join(call), noise))
+        for one in upcalls:
+            found += upcall_rows(rng, one, number, noise)
+        found += server_rows(rng, number, noise)
+    return found
+
+
+def quick(rng, rounds=2):
+    main = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
+    held = [("read", "cached"), ("read", "cold"), ("read", "direct"), ("fsync", "dirty"), ("connect", "full")]
+    held.append(("pipe", "absent"))
+    return rows(rng, rounds, 0.02, main, (4 * KIB, 64 * KIB), COST[:2], held, SERIES[1:2])

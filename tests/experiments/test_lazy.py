@@ -1,0 +1,243 @@
+"""The lazy I/O chapter's plans: what each profile measures, how long, and what a reader may change of it."""
+
+import dataclasses
+import json
+
+import pytest
+
+import servers
+from retrospective import bench, bench_lazy
+from retrospective.analysis import laziness, probes
+from retrospective.experiments import lazy
+from retrospective.experiments.climb import climb
+from retrospective.experiments.lazy import settings, trials
+from retrospective.lab.probe import Probe
+from retrospective.lab.trial import Trial
+
+PEAK = 30_000.0
+
+
+def by_experiment(plan):
+    found = {}
+    for trial in plan.trials:
+        found.setdefault(trial.experiment, []).append(trial)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ profiles
+
+
+def test_the_paper_profile_has_every_experiment_engine_and_cell_in_time():
+    profile = lazy.PROFILES["paper"]
+    found = by_experiment(lazy.plan(profile, PEAK))
+    assert set(found) == set(lazy.EXPERIMENTS)
+    assert profile.rounds >= 10
+    assert lazy.seconds(profile) < 22 * 60, "of 25 minutes some are for what has to be repeated"
+    assert {p.design for p in found["cost"]} == {p.design for p in found["held"]} == set(lazy.SERIES)
+    cells = {(p.options["operation"], p.options["state"]) for p in found["held"]}
+    assert cells == set(lazy.HELD)
+    assert len(found["held"]) == len(lazy.HELD) * len(lazy.SERIES)
+    sizes = {p.options["bytes"] for p in found["cost"] if p.options["operation"] == "read"}
+    assert sizes == set(lazy.BYTES)
+    assert {512, 1 << 20} <= sizes
+
+
+def test_the_quick_profile_decides_most_claims_in_a_minute():
+    profile = lazy.PROFILES["quick"]
+    found = by_experiment(lazy.plan(profile, PEAK))
+    assert set(found) == set(lazy.EXPERIMENTS)
+    assert profile.rounds >= 3
+    assert lazy.seconds(profile) < 68
+    assert {"plain", "activation", "uring", "nowait", "posix-aio", "linux-aio"} == {
+        p.design for p in found["cost"]
+    }
+    cells = {(p.options["operation"], p.options["state"]) for p in found["held"]}
+    assert {laziness.COLD, laziness.DIRECT, ("pipe", "absent")} <= cells
+    assert {t.x_ratio for t in found["lazy-cpu"]} == {0.1, 0.5, 0.9}
+
+
+def test_the_smoke_profile_takes_seconds():
+    assert lazy.seconds(lazy.PROFILES["smoke"]) < 6
+
+
+@pytest.mark.parametrize("name", [*lazy.PROFILES])
+def test_no_two_of_a_profile_are_the_same_or_called_the_same(name):
+    planned = lazy.plan(lazy.PROFILES[name], PEAK).trials
+    texts = [json.dumps(dataclasses.asdict(t), sort_keys=True) for t in planned]
+    assert len(set(texts)) == len(texts)
+    assert len({(t.experiment, t.label) for t in planned}) == len(planned)
+
+
+def test_what_the_analysis_knows_of_the_chapter_is_what_is_measured():
+    """The analysis reads rows and never a plan, so that both name the same things is held here."""
+    assert laziness.MATRIX == settings.HELD
+    assert tuple(settings.SERIES) == laziness.SERIES
+    assert (probes.CHAPTER, probes.CLAIM_BYTES) == (settings.CHAPTER, settings.CLAIM_BYTES)
+
+
+def test_a_probe_says_who_is_where_and_how_blocks_are_noticed():
+    for probe in lazy.plan(lazy.PROFILES["paper"], 0.0).trials:
+        assert isinstance(probe, Probe)
+        assert probe.options["partner-cpu"] == 1
+        engine, watch = settings.SERIES[probe.design]
+        assert (probe.options["engine"], probe.options.get("watch")) == (engine, watch)
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_names_are_made_cold_only_by_who_may(root, monkeypatch):
+    monkeypatch.setattr(trials, "can_drop_caches", lambda: root)
+    found = lazy.plan(lazy.PROFILES["paper"], 0.0).trials
+    dropping = {(p.options["operation"], p.options["state"]) for p in found if p.options.get("drop-caches")}
+    names = {(name, "cold") for name in ("open", "stat", "readdir", "openstat")}
+    assert dropping == (names if root else set())
+    flag = servers.arguments({"drop-caches": root})
+    assert flag == (["--drop-caches"] if root else [])
+
+
+def test_both_engines_of_the_server_are_offered_the_same():
+    found = by_experiment(lazy.plan(lazy.PROFILES["paper"], PEAK))["lazy-cpu"]
+    assert all(isinstance(t, Trial) for t in found)
+    for ratio in lazy.LOADS:
+        at = [t for t in found if t.x_ratio == ratio]
+        assert {t.options["engine"] for t in at} == {"plain", "activation"}
+        assert {t.load["rate"] for t in at} == {PEAK * ratio}
+        assert {t.load["requests-per-connection"] for t in at} == {lazy.REQUESTS_PER_CONNECTION}
+
+
+def test_without_the_server_the_probes_remain():
+    assert "lazy-cpu" not in by_experiment(lazy.plan(lazy.PROFILES["quick"], 0.0))
+
+
+# ------------------------------------------------------------------------------------------------- changes
+
+
+def test_a_reader_s_changes():
+    profile = lazy.profile_with(
+        "paper", rounds=2, engines=["uring", "activation (timer)"], bytes=[100, 8192], seconds=0.3
+    )
+    found = by_experiment(lazy.plan(profile, PEAK))
+    assert profile.rounds == 2
+    assert {p.design for p in found["cost"] + found["held"]} == {"uring", "activation (timer)"}
+    assert {p.design for p in found["upcall"]} == {"activation (timer)"}
+    assert {p.options["seconds"] for e in ("cost", "held", "upcall", "sleep") for p in found[e]} == {0.3}
+    reads = [p for p in found["cost"] if p.options["operation"] == "read"]
+    assert {p.options["bytes"] for p in reads if p.options["state"] == "cached"} == {100, 8192}
+    assert {p.options["bytes"] for p in reads if p.options["state"] == "direct"} == {8192}, "whole sectors"
+
+
+def test_only_some_experiments():
+    for name in lazy.EXPERIMENTS:
+        profile = lazy.profile_with("quick", experiments=[name])
+        assert set(by_experiment(lazy.plan(profile, PEAK))) == {name}
+    assert lazy.profile_with("smoke") == lazy.PROFILES["smoke"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"engines": ["magic"]}, "no engine 'magic': there are plain, activation"),
+        ({"experiments": ["tea"]}, "no experiment 'tea': there are cost, held"),
+        ({"rounds": 0}, "at least one round"),
+        ({"seconds": 0.0}, "lasts longer"),
+        ({"bytes": [0]}, "above zero"),
+        ({"bytes": ["many"]}, "whole numbers"),
+    ],
+)
+def test_what_there_is_not_is_answered_with_what_there_is(changes, said):
+    with pytest.raises(ValueError, match=said):
+        lazy.profile_with("quick", **changes)
+    with pytest.raises(ValueError, match="no profile 'big': there are smoke, quick, paper"):
+        lazy.profile_with("big")
+
+
+def test_a_profile_with_nothing_left_says_so():
+    profile = lazy.profile_with("quick", experiments=["upcall"], engines=["uring"])
+    with pytest.raises(ValueError, match="nothing is left to measure"):
+        lazy.plan(profile, 0.0)
+
+
+# --------------------------------------------------------------------------------------------- calibration
+
+
+def test_the_peak_is_found_with_plain_calls_and_up_to_where_the_client_keeps_up():
+    offered = []
+
+    def record(trial):
+        assert trial.options["engine"] == "plain"
+        assert trial.kind == "calibration"
+        offered.append(trial.load["rate"])
+        if trial.load["rate"] > 25_000:
+            raise RuntimeError("generator-saturated")
+        return {"replies_per_s": trial.load["rate"]}
+
+    peak = lazy.find_peak(lazy.PROFILES["paper"], record)
+    assert 25_000 / 1.15 <= peak <= 25_000
+    assert offered[0] == settings.CALIBRATION_TARGET
+
+
+def test_a_climb_that_finds_nothing_is_no_peak():
+    assert climb(lambda target: 0.0, 1000.0, 5) == 0.0
+
+
+# ---------------------------------------------------------------------------------------------- benchmarks
+
+COUNTED = [f"path_{path}" for path in bench_lazy.PATHS] + [f"ring_{path}" for path in bench_lazy.RING_PATHS]
+ROW = {"valid": True, "reason": ""} | dict.fromkeys(COUNTED, 0) | {"ring_worker": 3, "path_ring": 7}
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """Rows that the benchmarks' probes are to return, whatever they are asked."""
+    bench_lazy._rounds.cache_clear()
+    found = []
+
+    def run_probe(probe, round=0):  # noqa: A002 (the lab's word)
+        return ROW | found[round % len(found)]
+
+    monkeypatch.setattr(bench_lazy, "run_probe", run_probe)
+    yield found
+    bench_lazy._rounds.cache_clear()
+
+
+def result(name):
+    return bench._result(bench.BENCHMARKS[name], named=True)
+
+
+def test_a_cached_read_is_held_to_its_bound(rows):
+    rows += [{"ratio_glibc": 1.01}, {"ratio_glibc": 1.03}]
+    found = result("laio-cached-read")
+    assert found["value"] == pytest.approx(1.02, abs=0.005)
+    assert found["holds"] is True
+    bench_lazy._rounds.cache_clear()
+    rows[:] = [{"ratio_glibc": 1.2}, {"ratio_glibc": 1.21}]
+    assert result("laio-cached-read")["holds"] is False
+
+
+def test_io_uring_has_no_bound_and_tells_its_paths(rows):
+    rows += [{"ratio_plain": 1.5}]
+    found = result("uring-cached-read")
+    assert (found["bound"], found["holds"]) == ("", None)
+    assert found["note"] == "paths: ring 49; watched from outside: worker 21"
+
+
+def test_what_cannot_be_measured_here_gives_its_reason(rows):
+    rows += [{"valid": False, "reason": "refused: perf: no right", "stolen": None}]
+    for name in (
+        "laio-cached-read",
+        "laio-sleep-us",
+        "laio-resume-p99-us",
+        "laio-stolen-preempted",
+        "laio-missed",
+    ):
+        if not bench.BENCHMARKS[name].long:
+            found = result(name)
+            assert found["value"] is found["holds"] is None, name
+            assert found["note"] == "refused: perf: no right"
+    assert bench_lazy.missed().note == "refused: perf: no right"
+
+
+def test_a_single_stolen_loop_is_one_too_many(rows):
+    rows += [{"stolen": 0, "involuntary_switches": 50}] * 6 + [{"stolen": 1, "involuntary_switches": 50}]
+    found = result("laio-stolen-preempted")
+    assert (found["value"], found["holds"]) == (1, False)
+    assert found["note"] == "of 350 losses of the CPU"
