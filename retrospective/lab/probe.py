@@ -293,7 +293,8 @@ def judge(row: Mapping[str, Any], report: Mapping[str, Any], elapsed_s: float) -
             raise Rejected("cache-warm", f"{1 - evicted:.0%} of the file stayed in memory")
         if not read:
             raise Rejected("cache-warm", "nothing was read from the device")
-    if row["state"] == "cached" and read:
+    # Where pages were reclaimed, calls that were to find them in memory did block.
+    if (row["state"] == "cached" or row["experiment"] == "preempted") and read:
         raise Rejected("cache-cold", f"{read} bytes were read from the device")
     switches = row["involuntary_switches"]
     if switches is None:

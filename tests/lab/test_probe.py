@@ -142,6 +142,18 @@ def test_a_fault_makes_a_row_with_its_reason_and_no_result(program, status, reas
     assert row["reason"].startswith(reason), row["reason"]
 
 
+@pytest.mark.parametrize(("watch", "valid"), [("perf", False), ("timer", True)])
+def test_a_ticking_watcher_is_no_disturbance(watch, valid, fake):
+    """Where the timer watches it takes the loop's CPU at every tick, by design."""
+    row = fake(printing(involuntary_switches=900), watch=watch, **COST)
+    assert row["valid"] is valid, row["reason"]
+
+
+def test_a_page_that_had_to_be_read_is_no_steal_by_preemption(fake):
+    row = fake(printing(state=None, device_read_bytes=4096), experiment="preempted", seconds=0.05)
+    assert (row["status"], row["reason"][:10]) == ("invalid", "cache-cold")
+
+
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(fake, eventually):
     program = (
         "import subprocess, sys, time\n"
