@@ -296,7 +296,6 @@ static struct laio *open_engine(const struct laio_options *options, char *why, s
 
 const struct laio_engine laio_activation = {
     .name = "activation",
-    .what = "plain system calls; if one blocks, a standby thread goes on with the loop",
     .open = open_engine,
     .call = call,
     .interrupt = interrupt,

@@ -323,7 +323,6 @@ static void amped_close(struct laio *laio)
 
 const struct laio_engine laio_amped = {
     .name = "amped",
-    .what = "helper processes bring into memory what is not there, then the loop makes the call",
     .open = amped_open,
     .supports = amped_supports,
     .call = amped_call,

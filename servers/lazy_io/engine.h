@@ -33,7 +33,6 @@ struct laio_operation {
 
 struct laio_engine {
     const char *name;
-    const char *what; /* it does, for people */
     struct laio *(*open)(const struct laio_options *options, char *why, size_t why_bytes);
     bool (*supports)(const struct laio *laio, long number); /* NULL = everything */
     struct laio_outcome (*call)(struct laio *laio, long number, long a, long b, long c, long d, long e, long f);

@@ -173,7 +173,6 @@ static void linux_aio_close(struct laio *laio)
 /* There is no interrupt: io_cancel() knows requests of USB gadgets and polls only (who calls kiocb_set_cancel_fn). */
 const struct laio_engine laio_linux_aio = {
     .name = "linux-aio",
-    .what = "reads, writes and syncs through io_submit",
     .open = linux_aio_open,
     .supports = linux_aio_supports,
     .call = linux_aio_call,

@@ -177,7 +177,6 @@ static void nowait_close(struct laio *laio)
 
 const struct laio_engine laio_nowait = {
     .name = "nowait",
-    .what = "reads with RWF_NOWAIT first, what is not in memory by a helper thread",
     .open = nowait_open,
     .call = nowait_call,
     .interrupt = nowait_interrupt,

@@ -29,7 +29,6 @@ static void plain_close(struct laio *laio)
 
 const struct laio_engine laio_plain = {
     .name = "plain",
-    .what = "plain system calls: whoever calls waits",
     .open = plain_open,
     .call = plain_call,
     .close = plain_close,

@@ -4,24 +4,17 @@
  * nor the library's signal wrappers, nor a sanitizer's, may be touched.
  */
 #include "engine.h"
+#include "system_call.h"
 
 #include <errno.h>
 #include <signal.h>
 
-#if defined(__x86_64__)
 long laio_plainly(long number, long a, long b, long c, long d, long e, long f)
 {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
+    return inlined_syscall(number, a, b, c, d, e, f);
 }
 
+#if defined(__x86_64__)
 /* The kernel returns from a handler to sa_restorer, which has to call rt_sigreturn (15). */
 void laio_interrupted(int signal);
 void laio_restorer(void);
@@ -38,19 +31,6 @@ __asm__(".pushsection .text\n"
         ".popsection\n");
 #define RESTORER_FLAG 0x04000000ul /* SA_RESTORER */
 #elif defined(__aarch64__)
-long laio_plainly(long number, long a, long b, long c, long d, long e, long f)
-{
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    return x0;
-}
-
 static void laio_interrupted(int signal)
 {
     (void)signal;
@@ -58,7 +38,7 @@ static void laio_interrupted(int signal)
 #define laio_restorer NULL /* the vDSO has one */
 #define RESTORER_FLAG 0ul
 #else
-#error "lazy_io/plainly.c knows x86-64 and aarch64: add this processor's system call"
+#error "lazy_io/plainly.c knows x86-64 and aarch64: add this processor's return from a handler"
 #endif
 
 /* struct sigaction as the kernel has it (include/linux/signal_types.h). */

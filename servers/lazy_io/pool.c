@@ -51,7 +51,6 @@ static void pool_close(struct laio *laio)
 
 const struct laio_engine laio_pool = {
     .name = "pool",
-    .what = "every call by a helper thread, unasked",
     .open = pool_open,
     .call = pool_call,
     .interrupt = pool_interrupt,

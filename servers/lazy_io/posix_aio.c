@@ -279,7 +279,6 @@ static void posix_aio_close(struct laio *laio)
 
 const struct laio_engine laio_posix_aio = {
     .name = "posix-aio",
-    .what = "reads, writes and syncs by glibc's aio_read and its relatives",
     .open = posix_aio_open,
     .supports = posix_aio_supports,
     .call = posix_aio_call,

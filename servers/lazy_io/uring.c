@@ -13,6 +13,9 @@
  * - pread() ignores the offset on what has none. It is withdrawn if it waits, for ESPIPE; if it is complete at once
  *   that is not looked at (every read would cost one more system call), and so it may take data from a pipe.
  * - SIGPIPE is not sent, and the time-outs SO_RCVTIMEO and SO_SNDTIMEO are not kept. That remains.
+ * - To open a FIFO does not wait for its other end: for writing it fails with ENXIO. That remains.
+ * - A plain call of the ring's thread (path held) that has moved a part of its bytes may return early when something in
+ *   the ring completes, as after a signal. That remains.
  *
  * The ring belongs to the thread that makes the first call (IORING_SETUP_SINGLE_ISSUER): only that one may call and
  * poll.
@@ -233,7 +236,6 @@ static void uring_close(struct laio *laio)
 
 const struct laio_engine laio_uring = {
     .name = "uring",
-    .what = "every call through io_uring",
     .open = uring_open,
     .supports = uring_supports,
     .call = uring_call,
