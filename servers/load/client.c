@@ -170,7 +170,7 @@ static void settle(struct client *c)
     struct report *r = c->report;
     for (const struct session *k = c->deadlines.head; k != NULL; k = k->next)
         if (k->state != WAITING_FOR_FIN && k->intended_ns >= r->begin_ns && k->intended_ns < r->end_ns)
-            histogram_in_flight(&r->latency, r->end_ns - k->intended_ns);
+            report_unanswered(r, k->file, r->end_ns - k->intended_ns);
     while (!c->options->closed && c->schedule.next_ns < r->end_ns) { /* due, but never issued */
         uint64_t intended = schedule_take(&c->schedule);
         r->starts_scheduled += report_in_window(r, intended);
@@ -208,6 +208,7 @@ int client_run(const struct client_options *options, const struct manifest *mani
         uint64_t start = monotonic_ns();
         report_begin(report, options->closed ? "closed" : "open", options->closed ? 0 : options->rate, start,
                      options->warmup_s, options->duration_s);
+        report_kinds(report, manifest);
         schedule_begin(&c.schedule, options->arrivals, starts_per_s, start, options->seed);
         run(&c);
         settle(&c);

@@ -19,7 +19,7 @@
 
 static const char usage[] = "usage: load --connect ADDR:PORT --files MANIFEST [options]\n\n"
                             "Offers HTTP/1.1 requests to a server and prints what became of them as one JSON object.\n"
-                            "Manifest lines: PATH<tab>BYTES<tab>CRC32_HEX8<tab>WEIGHT.";
+                            "Manifest lines: PATH<tab>BYTES<tab>CRC32_HEX8<tab>WEIGHT[<tab>KIND].";
 
 static size_t choose(const char *option, const char *text, const char *const names[], size_t count)
 {

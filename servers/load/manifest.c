@@ -94,22 +94,43 @@ static bool copy_field(const char *field, size_t bytes, char *out, size_t out_by
     return true;
 }
 
-static bool parse_line(struct manifest_file *f, const char *line, size_t bytes, const struct complaint *c)
+static bool parse_kind(struct manifest *m, struct manifest_file *f, const char *field, size_t bytes,
+                       const struct complaint *c)
 {
-    const char *field[4];
-    size_t field_bytes[4], fields = 0;
+    char name[MANIFEST_KIND_MAX + 1];
+    if (!copy_field(field, bytes, name, sizeof name) || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != bytes)
+        return complain(c, "KIND must be a name of a-z, 0-9, - and _ of at most %d bytes", MANIFEST_KIND_MAX);
+    size_t kind = 0;
+    while (kind < m->kind_count && strcmp(m->kinds[kind], name) != 0)
+        kind++;
+    if (kind == MANIFEST_KINDS_MAX)
+        return complain(c, "'%s' is one KIND more than the %d there may be", name, MANIFEST_KINDS_MAX);
+    if (kind == m->kind_count)
+        memcpy(m->kinds[m->kind_count++], name, sizeof name);
+    f->kind = (uint8_t)kind;
+    return true;
+}
+
+static bool parse_line(struct manifest *m, struct manifest_file *f, const char *line, size_t bytes,
+                       const struct complaint *c)
+{
+    enum { FIELDS_LEAST = 4, FIELDS_MOST };
+    const char *field[FIELDS_MOST] = {NULL};
+    size_t field_bytes[FIELDS_MOST] = {0}, fields = 0;
     for (const char *p = line, *end = line + bytes;;) {
         const char *tab = memchr(p, '\t', (size_t)(end - p));
-        if (fields == 4)
-            return complain(c, "more than 4 tab-separated fields (PATH BYTES CRC32 WEIGHT)");
+        if (fields == FIELDS_MOST)
+            return complain(c, "more than %d tab-separated fields (PATH BYTES CRC32 WEIGHT [KIND])", FIELDS_MOST);
         field[fields] = p;
         field_bytes[fields++] = (size_t)((tab ? tab : end) - p);
         if (tab == NULL)
             break;
         p = tab + 1;
     }
-    if (fields < 4)
-        return complain(c, "%zu of 4 tab-separated fields (PATH BYTES CRC32 WEIGHT)", fields);
+    if (fields < FIELDS_LEAST)
+        return complain(c, "%zu of %d tab-separated fields (PATH BYTES CRC32 WEIGHT [KIND])", fields, FIELDS_LEAST);
+    if (m->count > 0 && (fields == FIELDS_MOST) != (m->kind_count > 0))
+        return complain(c, "KIND is to be in every line or in none");
     if (field_bytes[0] == 0 || field[0][0] != '/' || field_bytes[0] > MANIFEST_PATH_MAX)
         return complain(c, "PATH must begin with '/' and have at most %d bytes", MANIFEST_PATH_MAX);
     for (size_t i = 0; i < field_bytes[0]; i++) { /* it becomes part of a request line */
@@ -132,6 +153,8 @@ static bool parse_line(struct manifest_file *f, const char *line, size_t bytes, 
         (f->weight = strtod(number, &end), *end != '\0') || !isfinite(f->weight) || f->weight < 0) {
         return complain(c, "WEIGHT must be a number not below 0");
     }
+    if (fields == FIELDS_MOST && !parse_kind(m, f, field[4], field_bytes[4], c))
+        return false;
     f->path = need(strndup(field[0], field_bytes[0]));
     return true;
 }
@@ -152,7 +175,7 @@ int manifest_parse(struct manifest *m, const char *text, size_t bytes, char *err
         }
         struct manifest_file *f = &m->files[m->count];
         *f = (struct manifest_file){0};
-        if (!parse_line(f, p, (size_t)(line_end - p), &c)) {
+        if (!parse_line(m, f, p, (size_t)(line_end - p), &c)) {
             manifest_free(m);
             return -1;
         }

@@ -1,7 +1,8 @@
 /* manifest.h: which files are asked for, how often, and what their bodies must be.
  *
- * One line a file, tab-separated: PATH BYTES CRC32_HEX8 WEIGHT. PATH begins with '/' and goes into the request line as
- * it is. WEIGHT is relative (any positive scale; 0 = never asked for).
+ * One line a file, tab-separated: PATH BYTES CRC32_HEX8 WEIGHT [KIND]. PATH begins with '/' and goes into the request
+ * line as it is. WEIGHT is relative (any positive scale; 0 = never asked for). KIND is a name, a-z 0-9 - _, whose
+ * latencies are reported apart; all lines have one, or none.
  */
 #ifndef NAI_MANIFEST_H
 #define NAI_MANIFEST_H
@@ -14,6 +15,8 @@
 #define MANIFEST_PATH_MAX 1024                 /* bytes of a PATH */
 #define MANIFEST_BYTES_MAX (UINT64_C(1) << 40) /* of a file */
 #define MANIFEST_TEXT_MAX (64u << 20)          /* of the manifest itself */
+#define MANIFEST_KINDS_MAX 4                   /* different KINDs */
+#define MANIFEST_KIND_MAX 15                   /* bytes of a KIND */
 
 enum request_kind { REQUEST_KEEP_ALIVE, REQUEST_CLOSE, REQUEST_KINDS };
 
@@ -22,6 +25,7 @@ struct manifest_file {
     uint64_t bytes;
     uint32_t crc32;
     double weight;
+    uint8_t kind; /* index into the manifest's kinds; 0 if it has none */
     char *request[REQUEST_KINDS]; /* prepared by manifest_prepare() */
     size_t request_bytes[REQUEST_KINDS];
     /* Walker and Vose's alias method: one random number draws a file in constant time. */
@@ -32,6 +36,8 @@ struct manifest_file {
 struct manifest {
     struct manifest_file *files;
     size_t count;
+    char kinds[MANIFEST_KINDS_MAX][MANIFEST_KIND_MAX + 1];
+    size_t kind_count; /* 0: the lines have no KIND */
 };
 
 /* Parse text (need not end in NUL), or read and parse a file. Returns 0, or -1 with one clear line in *error. */

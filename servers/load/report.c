@@ -19,6 +19,34 @@ void report_begin(struct report *r, const char *mode, double target_per_s, uint6
         abort();
 }
 
+void report_kinds(struct report *r, const struct manifest *m)
+{
+    r->kind_count = m->kind_count;
+    for (size_t i = 0; i < m->kind_count; i++)
+        memcpy(r->kinds[i].name, m->kinds[i], sizeof r->kinds[i].name);
+}
+
+void report_answered(struct report *r, const struct manifest_file *file, uint64_t ns)
+{
+    histogram_record(&r->latency, ns);
+    if (r->kind_count > 0)
+        histogram_record(&r->kinds[file->kind].latency, ns);
+}
+
+void report_timed_out(struct report *r, const struct manifest_file *file, uint64_t ns)
+{
+    histogram_censor(&r->latency, ns);
+    if (r->kind_count > 0)
+        histogram_censor(&r->kinds[file->kind].latency, ns);
+}
+
+void report_unanswered(struct report *r, const struct manifest_file *file, uint64_t ns)
+{
+    histogram_in_flight(&r->latency, ns);
+    if (r->kind_count > 0)
+        histogram_in_flight(&r->kinds[file->kind].latency, ns);
+}
+
 void report_free(struct report *r)
 {
     free(r->seconds);
@@ -36,6 +64,28 @@ static void write_summary(const struct histogram *h, FILE *out)
             (unsigned long long)h->count, us(histogram_mean(h)), us(histogram_quantile(h, .5)),
             us(histogram_quantile(h, .9)), us(histogram_quantile(h, .99)), us(histogram_quantile(h, .999)));
     fprintf(out, "\"max_us\":%.3f", us((double)h->max));
+}
+
+static void write_censored(const struct histogram *h, FILE *out)
+{
+    fprintf(out, "\"censored\":%llu,\"in_flight\":%llu,", (unsigned long long)h->censored,
+            (unsigned long long)h->in_flight);
+}
+
+/* Only what was asked for: of a kind without a request nothing is known. */
+static void write_kinds(const struct report *r, FILE *out)
+{
+    size_t written = 0;
+    for (const struct report_kind *k = r->kinds; k < r->kinds + r->kind_count; k++) {
+        if (k->latency.count + k->latency.censored + k->latency.in_flight == 0)
+            continue;
+        fprintf(out, "%s\"%s\":{", written++ ? "," : ",\"kinds\":{", k->name);
+        write_censored(&k->latency, out);
+        write_summary(&k->latency, out);
+        fputc('}', out);
+    }
+    if (written > 0)
+        fputc('}', out);
 }
 
 void report_write(const struct report *r, const struct report_extra *extra, size_t extra_count, FILE *out)
@@ -57,8 +107,8 @@ void report_write(const struct report *r, const struct report_extra *extra, size
             us(histogram_quantile(&r->lag, .99)), us((double)r->lag.max));
     fprintf(out, ",\"cpu_s\":%.6f,\"cpu_share\":%.6f", r->cpu_s, r->cpu_s * per_s);
 
-    fprintf(out, ",\"latency\":{\"censored\":%llu,\"in_flight\":%llu,", (unsigned long long)r->latency.censored,
-            (unsigned long long)r->latency.in_flight);
+    fputs(",\"latency\":{", out);
+    write_censored(&r->latency, out);
     write_summary(&r->latency, out);
     fprintf(out, ",\"histogram\":{\"significant_bits\":%d,\"unit\":\"ns\",\"counts\":", HISTOGRAM_SIGNIFICANT_BITS);
     histogram_write_counts(r->latency.observed_at, out);
@@ -68,8 +118,10 @@ void report_write(const struct report *r, const struct report_extra *extra, size
     write_summary(&r->latency_httperf, out);
     fputs("},\"connect\":{", out);
     write_summary(&r->connect, out);
+    fputc('}', out);
+    write_kinds(r, out);
 
-    fputs("},\"per_second\":[", out);
+    fputs(",\"per_second\":[", out);
     for (size_t i = 0; i < r->seconds_count && (double)i < seconds; i++) {
         const struct report_second *s = &r->seconds[i];
         fprintf(out, "%s{\"t_s\":%zu,\"attempted\":%llu,\"replies\":%llu,\"timed_out\":%llu}", i ? "," : "", i,

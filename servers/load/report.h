@@ -2,7 +2,8 @@
  *
  * Only what happens in the measuring window [begin, end) counts. Counters and `httperf` count events by the time they
  * happen. `latency` is a cohort: the requests *intended* in the window, observed if their reply came in it, censored if
- * they timed out in it (histogram_censor) or were unanswered at its end (histogram_in_flight).
+ * they timed out in it (histogram_censor) or were unanswered at its end (histogram_in_flight). Where the manifest tells
+ * kinds of files apart, `kinds` is the same cohort, split by them.
  */
 #ifndef NAI_REPORT_H
 #define NAI_REPORT_H
@@ -13,6 +14,7 @@
 #include <stdio.h>
 
 #include "histogram.h"
+#include "manifest.h"
 
 #define REPORT_SCHEMA 1
 
@@ -40,6 +42,11 @@ struct report_second {
     uint64_t timed_out;
 };
 
+struct report_kind {
+    char name[MANIFEST_KIND_MAX + 1];
+    struct histogram latency;
+};
+
 struct report {
     const char *mode;    /* "open", "closed", "raw" */
     double target_per_s; /* as asked for; 0 in a closed loop */
@@ -52,6 +59,8 @@ struct report {
 #undef X
     double cpu_s; /* of this process in the window, without polling in vain: what it needed */
     struct histogram latency, latency_httperf, connect, lag;
+    struct report_kind kinds[MANIFEST_KINDS_MAX];
+    size_t kind_count;
     struct report_second *seconds;
     size_t seconds_count;
 };
@@ -64,6 +73,12 @@ struct report_extra {
 
 void report_begin(struct report *, const char *mode, double target_per_s, uint64_t start_ns, double warmup_s,
                   double duration_s);
+/* Tell the kinds of these files apart. After report_begin(); without it the report has no kinds. */
+void report_kinds(struct report *, const struct manifest *);
+/* Record a request of the cohort for file: answered, timed out, or unanswered at the end, ns after it was intended. */
+void report_answered(struct report *, const struct manifest_file *, uint64_t ns);
+void report_timed_out(struct report *, const struct manifest_file *, uint64_t ns);
+void report_unanswered(struct report *, const struct manifest_file *, uint64_t ns);
 static inline bool report_in_window(const struct report *r, uint64_t now_ns)
 {
     return now_ns >= r->begin_ns && now_ns < r->end_ns;

@@ -183,7 +183,7 @@ static void count_reply(struct client *c, const struct session *k, uint64_t now)
     report_at(r, now)->replies++;
     histogram_record(&r->latency_httperf, now - k->actual_ns);
     if (k->intended_ns >= r->begin_ns)
-        histogram_record(&r->latency, now - k->intended_ns);
+        report_answered(r, k->file, now - k->intended_ns);
     if (reply->status != 200) {
         r->replies_not_200++;
         return;
@@ -330,7 +330,7 @@ void session_time_out(struct client *c, struct session *k, uint64_t now)
         r->replies_timed_out++;
         report_at(r, now)->timed_out++;
         if (k->intended_ns >= r->begin_ns)
-            histogram_censor(&r->latency, now - k->intended_ns);
+            report_timed_out(r, k->file, now - k->intended_ns);
     }
     end_by_reset(c, k, false, now);
 }

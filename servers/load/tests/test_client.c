@@ -16,7 +16,7 @@
 #define OK5 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
 #define LARGE 3000000
 
-enum manner { ANSWER, ANSWER_THEN_RESET, STAY_SILENT, CLOSE_AT_ONCE, RESET_AT_ONCE, IGNORE_CLOSE, DRIBBLE };
+enum manner { ANSWER, ANSWER_THEN_RESET, STAY_SILENT, CLOSE_AT_ONCE, RESET_AT_ONCE, IGNORE_CLOSE, DRIBBLE, ONLY_F };
 
 static struct {
     pthread_t thread;
@@ -32,7 +32,7 @@ static struct {
 } server;
 
 /* Read to the end of one request. Returns false if the client is gone. */
-static bool read_request(int connection, bool *close_asked)
+static bool read_request(int connection, bool *close_asked, bool *for_f)
 {
     char request[1024];
     size_t bytes = 0;
@@ -45,6 +45,7 @@ static bool read_request(int connection, bool *close_asked)
             break;
     }
     *close_asked = strstr(request, "Connection: close") != NULL;
+    *for_f = strncmp(request, "GET /f ", 7) == 0;
     return true;
 }
 
@@ -61,14 +62,14 @@ static void write_reply(int connection)
 
 static void serve(int connection)
 {
-    bool close_asked = false;
+    bool close_asked = false, for_f = false;
     unsigned served = 0;
     if (server.manner == RESET_AT_ONCE) {
         tp_abort(connection);
         return;
     }
-    while (server.manner != CLOSE_AT_ONCE && read_request(connection, &close_asked)) {
-        if (server.manner == STAY_SILENT)
+    while (server.manner != CLOSE_AT_ONCE && read_request(connection, &close_asked, &for_f)) {
+        if (server.manner == STAY_SILENT || (server.manner == ONLY_F && !for_f))
             continue;
         write_reply(connection);
         if (server.manner == ANSWER_THEN_RESET) {
@@ -150,11 +151,10 @@ static struct client_options usual(void)
     };
 }
 
-static int run(const struct client_options *o, size_t file_bytes, uint32_t crc)
+static int run_with(const struct client_options *o, const char *text)
 {
     struct manifest m;
-    char text[64], error[128];
-    snprintf(text, sizeof text, "/f\t%zu\t%08x\t1", file_bytes, crc);
+    char error[128];
     CHECK(manifest_parse(&m, text, strlen(text), error, sizeof error) == 0);
     manifest_prepare(&m, "h");
     report_free(&r);
@@ -165,6 +165,13 @@ static int run(const struct client_options *o, size_t file_bytes, uint32_t crc)
     CHECK(r.replies <= r.requests_sent + 4 && r.connections_opened <= r.connections_attempted + 4);
     CHECK(r.starts_issued <= r.starts_scheduled + 1 && r.bodies_mismatched <= r.bodies_verified);
     return result;
+}
+
+static int run(const struct client_options *o, size_t file_bytes, uint32_t crc)
+{
+    char text[64];
+    snprintf(text, sizeof text, "/f\t%zu\t%08x\t1", file_bytes, crc);
+    return run_with(o, text);
 }
 
 #define HELLO 5, crc32(0, "hello", 5)
@@ -297,6 +304,38 @@ static void silence_times_out(void)
     server_stop();
 }
 
+static void kinds_are_reported_apart(void)
+{
+    static const char text[] = "/f\t5\t3610a686\t1\thot\n"
+                               "/g\t5\t3610a686\t1\tother\n"
+                               "/h\t5\t3610a686\t0\tnever\n";
+    const char *reply = OK5 "\r\nhello";
+    server_start(ONLY_F, reply, strlen(reply));
+    struct client_options o = usual();
+    for (int closed = 0; closed < 2; closed++) {
+        o.closed = closed;
+        o.requests = closed ? UINT64_MAX : 1;
+        o.clients = 16; /* who asks for g waits to the end: few are to ask for f often */
+        o.timeout_ns = closed ? 2000000000 : 50000000;
+        CHECK(run_with(&o, text) == 0 && r.kind_count == 3 && r.bodies_mismatched == 0);
+        const struct histogram *hot = &r.kinds[0].latency, *other = &r.kinds[1].latency, *never = &r.kinds[2].latency;
+        CHECK(hot->count == r.latency.count && hot->count > 0 && hot->sum == r.latency.sum && hot->censored == 0);
+        CHECK(other->count == 0 && other->censored == r.latency.censored && (closed || other->censored > 0));
+        CHECK(hot->in_flight + other->in_flight == r.latency.in_flight && (!closed || other->in_flight > 0));
+        CHECK(never->count + never->censored + never->in_flight == 0);
+        char *json = NULL;
+        size_t bytes = 0;
+        FILE *out = open_memstream(&json, &bytes);
+        report_write(&r, NULL, 0, out);
+        fclose(out);
+        CHECK(strstr(json, "},\"kinds\":{\"hot\":{\"censored\":0,\"in_flight\":") != NULL);
+        CHECK(strstr(json, "},\"other\":{\"censored\":") != NULL && strstr(json, "}},\"per_second\":[") != NULL);
+        CHECK(strstr(json, "never") == NULL);
+        free(json);
+    }
+    server_stop();
+}
+
 static void large_bodies(void)
 {
     static char reply[LARGE + 128];
@@ -355,6 +394,7 @@ static void report_is_written(void)
     CHECK(strncmp(text, "{\"schema\":1,\"mode\":\"open\",", 26) == 0);
     CHECK(strstr(text, "\"sessions_cut\":7}\n") != NULL && strstr(text, "{\"t_s\":1,") != NULL);
     CHECK(strstr(text, "{\"t_s\":2,") == NULL && strstr(text, "nan") == NULL && strchr(text, '\n') == text + bytes - 1);
+    CHECK(strstr(text, "kinds") == NULL);
     free(text);
     server_stop();
 }
@@ -369,6 +409,7 @@ int main(void)
     wrong_bodies();
     bad_servers();
     silence_times_out();
+    kinds_are_reported_apart();
     large_bodies();
     nobody_there();
     too_few_descriptors_show_as_lag();

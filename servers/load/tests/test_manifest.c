@@ -11,7 +11,16 @@ static const struct {
     {"", "no file"},
     {"\n", "line 1: 1 of 4"},
     {"/a\t1\t00000000", "line 1: 3 of 4"},
-    {"/a\t1\t00000000\t1\t\n", "line 1: more than 4"},
+    {"/a\t1\t00000000\t1\thot\t\n", "line 1: more than 5"},
+    {"/a\t1\t00000000\t1\t\n", "line 1: KIND must"},
+    {"/a\t1\t00000000\t1\tHot", "KIND must"},
+    {"/a\t1\t00000000\t1\thot\r\n", "KIND must"},
+    {"/a\t1\t00000000\t1\tlukewarm-to-warm\n", "KIND must"}, /* 16 bytes */
+    {"/a\t1\t00000000\t1\thot\n/b\t1\t00000000\t1\n", "line 2: KIND is to be in every line"},
+    {"/a\t1\t00000000\t1\n/b\t1\t00000000\t1\thot\n", "line 2: KIND is to be in every line"},
+    {"/a\t1\t00000000\t1\ta\n/b\t1\t00000000\t1\tb\n/c\t1\t00000000\t1\tc\n/d\t1\t00000000\t1\td\n"
+     "/e\t1\t00000000\t1\ta\n/f\t1\t00000000\t1\te\n",
+     "line 6: 'e' is one KIND more"},
     {"/a\t1\t00000000\t1\na\t1\t00000000\t1", "line 2: PATH must begin"},
     {"\t1\t00000000\t1", "PATH must begin"},
     {"/a b\t1\t00000000\t1", "byte 0x20"},
@@ -56,6 +65,7 @@ static void good_ones_are_understood(void)
     struct manifest m;
     char error[128];
     CHECK(manifest_parse(&m, text, strlen(text), error, sizeof error) == 0);
+    CHECK(m.kind_count == 0 && m.files[1].kind == 0);
     CHECK(m.count == 2 && m.files[0].crc32 == 0xdeadbeef && m.files[0].bytes == 0 && m.files[1].bytes == 1ull << 40);
     manifest_prepare(&m, "host:80");
     CHECK(strcmp(m.files[0].request[REQUEST_KEEP_ALIVE], "GET /a HTTP/1.1\r\nHost: host:80\r\n\r\n") == 0);
@@ -63,6 +73,21 @@ static void good_ones_are_understood(void)
                  "GET /dir/b%20c?x=1 HTTP/1.1\r\nHost: host:80\r\nConnection: close\r\n\r\n") == 0);
     CHECK(m.files[0].request_bytes[REQUEST_CLOSE] == strlen(m.files[0].request[REQUEST_CLOSE]));
     manifest_free(&m);
+}
+
+static void kinds_are_told_apart(void)
+{
+    static const char text[] = "/a\t1\t00000000\t1\tother\n/b\t1\t00000000\t1\thot\n/c\t1\t00000000\t1\tother\n"
+                               "/d\t1\t00000000\t1\tfifteen_bytes-1\n";
+    struct manifest m;
+    char error[128];
+    CHECK(manifest_parse(&m, text, strlen(text), error, sizeof error) == 0 && m.count == 4 && m.kind_count == 3);
+    const char *const expected[] = {"other", "hot", "other", "fifteen_bytes-1"};
+    for (size_t i = 0; i < m.count; i++)
+        CHECK(strcmp(m.kinds[m.files[i].kind], expected[i]) == 0);
+    CHECK(m.files[0].kind == m.files[2].kind);
+    manifest_free(&m);
+    CHECK(m.kind_count == 0);
 }
 
 static void files_are_drawn_by_weight(void)
@@ -89,6 +114,7 @@ int main(void)
 {
     bad_ones_are_refused_clearly();
     good_ones_are_understood();
+    kinds_are_told_apart();
     files_are_drawn_by_weight();
     return 0;
 }
