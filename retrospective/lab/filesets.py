@@ -1,4 +1,4 @@
-"""The files that are served: the paper's two workloads, the same bytes wherever they are made."""
+"""The files that are served: the papers' workloads, the same bytes wherever they are made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from retrospective.lab import traces
 
 #: SPECweb99's static mix: share of requests over the four size classes, and the class's smallest file, bytes.
 CLASS_SHARES = (0.35, 0.50, 0.14, 0.01)
@@ -24,15 +27,22 @@ SLOW_SHARE = 0.001
 #: What a server does first where this begins a path (``--slow-us``); the file is that of the path without it.
 SLOW = "/slow"
 
+#: Path, size in bytes, share of the requests, and kind, where a set has kinds.
+_Entry = tuple[str, int, float] | tuple[str, int, float, str]
+
 
 @dataclass(frozen=True)
 class File:
-    """A file of a set: its path in a URL, size, CRC-32 of its bytes, and share of the requests."""
+    """A file of a set: its path in a URL, size, CRC-32 of its bytes, share of the requests, and kind.
+
+    Files of kind "hot" are kept in memory whatever else is; the generators tell the kinds' latencies apart.
+    """
 
     path: str
     bytes: int
     crc32: int
     weight: float
+    kind: str = "other"
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,50 @@ def specweb99_like(directory: Path, directories: int = 4) -> Fileset:
     return _made(directory, f"specweb99-like-{directories}", lambda: _specweb99(directories))
 
 
+def trace_like(directory: Path, name: str, footprint_bytes: int = traces.FOOTPRINT_BYTES) -> Fileset:
+    """Files like those of a trace of the paper on lazy I/O, the most popular first; scaled to a footprint, bytes."""
+    entries = [
+        (file.path, file.bytes, file.weight, file.kind) for file in traces.files(name, footprint_bytes)
+    ]
+    return _made(directory, f"{name}-{footprint_bytes}", lambda: entries)
+
+
 #: Workload of a trial -> its files.
 WORKLOADS: dict[str, Callable[[Path], Fileset]] = {
     "one-packet": one_packet,
     "specweb99-like": specweb99_like,
     "mixed": mixed,
+    **{name: partial(trace_like, name=name) for name in traces.TRACES},
 }
+
+
+def characteristics(fileset: Fileset, page_bytes: int = 4096) -> dict[str, float]:
+    """What a set is like, to be put beside what was published; bytes, counts, and shares of 1.
+
+    ``in_memory_bytes`` is the footprint in whole pages; ``…_request_share`` is a share of the requests,
+    ``…_reply_share`` one of the bytes that answer them.
+    """
+    footprint = sum(file.bytes for file in fileset.files)
+    asked = sum(file.weight for file in fileset.files)
+    replied = sum(file.weight * file.bytes for file in fileset.files)
+    told: dict[str, float] = {
+        "files": len(fileset.files),
+        "footprint_bytes": footprint,
+        "in_memory_bytes": sum(-(-file.bytes // page_bytes) * page_bytes for file in fileset.files),
+        "mean_file_bytes": footprint / len(fileset.files),
+        "mean_request_bytes": replied / asked,
+    }
+    parts = {
+        name: [f for f in fileset.files if traces.size_class(f.bytes) == name] for name in traces.SIZE_CLASSES
+    }
+    for name, files in {**parts, "hot": [file for file in fileset.files if file.kind == "hot"]}.items():
+        told |= {
+            f"{name}_files": len(files),
+            f"{name}_footprint_share": sum(file.bytes for file in files) / footprint,
+            f"{name}_request_share": sum(file.weight for file in files) / asked,
+            f"{name}_reply_share": sum(file.weight * file.bytes for file in files) / replied,
+        }
+    return told
 
 
 def _below(root: Path, path: str) -> Path:
@@ -105,7 +153,7 @@ def _content(path: str, size: int) -> bytes:
 def _made(
     directory: Path,
     name: str,
-    entries: Callable[[], Iterable[tuple[str, int, float]]],
+    entries: Callable[[], Iterable[_Entry]],
     content_of: Callable[[str, int], bytes] = _content,
 ) -> Fileset:
     """Return the set below ``directory``, made first if it is not there; two processes may do so at once."""
@@ -121,19 +169,18 @@ def _made(
                 fresh.rename(home)
     files = []
     for line in (home / "manifest.tsv").read_text().splitlines():
-        path, size, crc, weight = line.split("\t")
-        files.append(File(path, int(size), int(crc, 16), float(weight)))
+        path, size, crc, weight, *kind = line.split("\t")
+        files.append(File(path, int(size), int(crc, 16), float(weight), *kind))
     return Fileset(name, home / "root", home / "manifest.tsv", tuple(files))
 
 
-def _write(
-    home: Path, entries: Iterable[tuple[str, int, float]], content_of: Callable[[str, int], bytes]
-) -> None:
+def _write(home: Path, entries: Iterable[_Entry], content_of: Callable[[str, int], bytes]) -> None:
     lines = []
-    for path, size, weight in entries:
+    for path, size, weight, *kind in entries:
         target = _below(home / "root", path)
         target.parent.mkdir(parents=True, exist_ok=True)
         content = content_of(path.removeprefix(SLOW), size)
         target.write_bytes(content)
-        lines.append(f"{path}\t{size}\t{zlib.crc32(content):08x}\t{weight:.12g}\n")
+        fields = [path, str(size), f"{zlib.crc32(content):08x}", f"{weight:.12g}", *kind]
+        lines.append("\t".join(fields) + "\n")
     (home / "manifest.tsv").write_text("".join(lines))

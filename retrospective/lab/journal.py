@@ -29,7 +29,7 @@ TEXT = {
 }
 COUNTS = {
     *("schema", "backlog", "work_us", "clients", "round", "attempt", "bodies_verified", "bodies_mismatched"),
-    *("fds_leaked", "latency_count", "latency_censored"),
+    *("fds_leaked", "latency_count", "latency_censored", "hot_latency_count", "hot_latency_censored"),
 }
 
 #: Digits of a recorded float: a millionth is far less than two runs of one trial differ by.

@@ -326,6 +326,8 @@ class Session:
 def _of_generator(report: Mapping[str, Any]) -> Row:
     duration_s = report["duration_s"]
     latency = report["latency"]
+    kinds = report.get("kinds", {})  # only where the manifest tells kinds of files apart
+    hot, other = kinds.get("hot", {}), kinds.get("other", {})
 
     def rate(name: str) -> float:
         return report[name] / duration_s
@@ -347,6 +349,12 @@ def _of_generator(report: Mapping[str, Any]) -> Row:
         **{f"latency_{q}_us": latency[f"{q}_us"] for q in ("mean", "p50", "p90", "p99", "p999", "max")},
         "latency_count": latency["count"],
         "latency_censored": latency["censored"],
+        "hot_latency_p50_us": hot.get("p50_us"),
+        "hot_latency_p99_us": hot.get("p99_us"),
+        "hot_latency_count": hot.get("count"),
+        "hot_latency_censored": hot.get("censored"),
+        "other_latency_p50_us": other.get("p50_us"),
+        "other_latency_p99_us": other.get("p99_us"),
         "httperf_mean_us": report["latency_httperf"]["mean_us"],
         "connect_p50_us": report["connect"]["p50_us"],
         "latency_histogram": json.dumps(latency["histogram"], separators=(",", ":")),

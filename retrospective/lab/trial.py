@@ -51,7 +51,9 @@ ROW_COLUMNS = tuple(
     cpu0_others_share
     cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
     latency_mean_us latency_p50_us latency_p90_us latency_p99_us latency_p999_us latency_max_us
-    latency_count latency_censored httperf_mean_us connect_p50_us latency_histogram per_second
+    latency_count latency_censored
+    hot_latency_p50_us hot_latency_p99_us hot_latency_count hot_latency_censored
+    other_latency_p50_us other_latency_p99_us httperf_mean_us connect_p50_us latency_histogram per_second
     """.split()  # noqa: SIM905 (a table is read by columns)
 )
 

@@ -1,13 +1,14 @@
 """Trials: what a row holds, in every mode and charge; keys; the way out where no lab can be made."""
 
 import dataclasses
+import functools
 import json
 import os
 
 import pytest
 
 import servers
-from retrospective.lab import kernel_counters, trial
+from retrospective.lab import filesets, kernel_counters, trial
 from retrospective.lab.hosts import LabUnavailable
 from retrospective.lab.peers import PEERS
 from retrospective.lab.trial import ROW_COLUMNS, Trial, run_trial
@@ -314,3 +315,19 @@ def test_the_lab_s_own_thread_is_where_it_was_afterwards():
     run_trial(example())
     assert os.sched_getaffinity(0) == before
     assert servers.Counters.decode(b"") == {}
+
+
+def test_kinds_of_files_have_columns_of_their_own(monkeypatch, tmp_path):
+    """Requests for hot files beside the others; no kind, no value."""
+    small = functools.partial(filesets.trace_like, name="rice-like", footprint_bytes=4 << 20)
+    monkeypatch.setitem(filesets.WORKLOADS, "rice-like", lambda _: small(tmp_path))
+    row = run_trial(example(workload="rice-like"))
+    assert counts(row), row["reason"]
+    assert 0 < row["hot_latency_count"] < row["latency_count"]
+    assert row["hot_latency_censored"] == 0
+    assert 0 < row["hot_latency_p50_us"] <= row["hot_latency_p99_us"] <= row["latency_max_us"]
+    assert 0 < row["other_latency_p50_us"] <= row["other_latency_p99_us"] <= row["latency_max_us"]
+    columns = [name for name in ROW_COLUMNS if name.startswith(("hot_latency", "other_latency"))]
+    assert len(columns) == 6
+    plain = run_trial(example())
+    assert [plain[name] for name in columns] == [None] * 6
