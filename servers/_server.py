@@ -75,10 +75,15 @@ class Counters:
         """Counter name -> value, of all processes together; empty if no server has mapped the memory yet.
 
         Gauges are summed too: ``connections_peak`` is exact for one process, else the most that there can
-        have been.
+        have been. Of ``turn_max_us`` it is the longest of any process.
         """
         workers = cls.decode_workers(raw)
-        return {name: sum(worker[name] for worker in workers) for name in workers[0]} if workers else {}
+        if not workers:
+            return {}
+        total = {name: sum(worker[name] for worker in workers) for name in workers[0]}
+        return total | {
+            name: max(worker[name] for worker in workers) for name in total if name == "turn_max_us"
+        }
 
     def workers(self) -> list[dict[str, int]]:
         """Counter name -> value for each process, now."""

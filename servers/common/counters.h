@@ -43,10 +43,25 @@
     X(getevents_ready)    /* number of those probes: all calls, under overload */                                      \
     X(accept_ns)          /* time in accept phases */                                                                  \
     X(work_ns)            /* time in work phases, time-outs included */                                                \
+    X(turns_over_100us)   /* turns of the loop, from one getevents call to the next, that lasted longer (phases.h) */  \
+    X(turns_over_1ms)                                                                                                  \
+    X(turns_over_10ms)                                                                                                 \
+    X(turns_over_100ms)                                                                                                \
+    X(turns_over_1s)                                                                                                   \
+    X(turn_max_us)        /* the longest: so long was everybody held */                                                \
     X(file_hits)          /* files served from the open-file cache */                                                  \
     X(file_misses)                                                                                                     \
     X(lazy_calls)         /* made through lazy_io */                                                                   \
-    X(lazy_in_progress)   /* of which went on without the loop */
+    X(lazy_in_progress)   /* of which went on without the loop */                                                      \
+    X(lazy_inline)        /* by path: how the calls went, in laio.h's words */                                         \
+    X(lazy_hit)                                                                                                        \
+    X(lazy_miss)                                                                                                       \
+    X(lazy_helper)                                                                                                     \
+    X(lazy_ring)                                                                                                       \
+    X(lazy_upcall)                                                                                                     \
+    X(lazy_timer)                                                                                                      \
+    X(lazy_held)                                                                                                       \
+    X(lazy_refused)
 
 struct counter {
     char name[24];

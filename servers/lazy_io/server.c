@@ -44,7 +44,6 @@ struct loop {
     struct laio *laio;
     sigset_t stop_signals;
     int signals; /* readable when one of them came */
-    uint64_t held; /* calls that were to be lazy and held the loop */
 };
 
 static bool watch(struct loop *loop, int operation, int descriptor, uint32_t events)
@@ -251,9 +250,11 @@ static void work_phase(struct loop *loop, int ready)
     count_by(work_items, served);
     end_late(loop);
 
-    uint64_t held = laio_count(loop->laio)->paths[LAIO_PATH_held];
-    count_by(blocked_calls, held - loop->held);
-    loop->held = held;
+    const uint64_t *paths = laio_count(loop->laio)->paths;
+    count_by(blocked_calls, paths[LAIO_PATH_held] - counter_value(lazy_held));
+#define X(name) counter_value(lazy_##name) = paths[LAIO_PATH_##name];
+    LAIO_PATHS(X)
+#undef X
     phase_ends(&loop->phases, COUNTER_work_ns);
 }
 

@@ -1,4 +1,4 @@
-"""The library of lazy I/O where the suite under the address sanitizer does not look: races, and no privilege."""
+"""Lazy I/O where the C suite does not look: races, no privilege, and what the server counts."""
 
 import os
 import shutil
@@ -13,6 +13,8 @@ import servers
 THREADED = [("activation",), ("activation", "--watch", "timer"), ("nowait",), ("pool",)]
 TSAN = {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"}
 NOBODY = 65534
+#: How a call can go (laio.h).
+LAIO_PATHS = ("inline", "hit", "miss", "helper", "ring", "upcall", "timer", "held", "refused")
 
 
 def run(command, timeout_s, environment=None, user=None):
@@ -47,3 +49,41 @@ def test_engines_without_privilege(words):
     finally:
         program.unlink()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("design", ["epoll", "drain", "user-threads", "lazy"])
+def test_a_long_turn_is_counted_by_its_length(serve, small, client, design):
+    """A request that burns 20 ms holds everybody for that long: longer than 10 ms."""
+    server = serve(design, small.root, slow_us=20_000)
+    with client(server.address) as c:
+        assert c.ask("/1k.bin").status == 200
+        assert c.ask("/slow/1k.bin").status == 200
+        assert c.ask("/1k.bin").status == 200  # the turn before it has ended
+    counters = server.counters()
+    assert counters["turns_over_100us"] >= counters["turns_over_1ms"] >= counters["turns_over_10ms"] >= 1
+    assert counters["turn_max_us"] >= 20_000
+    assert counters["turns_over_10ms"] <= counters["getevents"]
+
+
+def test_the_longest_turn_of_several_processes_is_the_longest_of_one(serve, small, client):
+    server = serve("prefork", small.root, workers=2, slow_us=20_000)
+    for _ in range(4):
+        with client(server.address) as c:
+            assert c.ask("/slow/1k.bin").status == 200
+            assert c.ask("/1k.bin").status == 200
+    assert server.stop() == 0
+    longest = [worker["turn_max_us"] for worker in server.workers()]
+    assert server.counters()["turn_max_us"] == max(longest) >= 20_000
+
+
+@pytest.mark.parametrize("engine", ["plain", "pool"])
+def test_every_lazy_call_is_counted_on_its_path(serve, small, client, engine):
+    server = serve("lazy", small.root, engine=engine)
+    with client(server.address) as c:
+        for _ in range(10):
+            assert c.ask("/1k.bin").status == 200
+    assert server.stop() == 0
+    counters = server.counters()
+    paths = {name: counters[f"lazy_{name}"] for name in LAIO_PATHS}
+    assert sum(paths.values()) == counters["lazy_calls"] >= 10
+    assert paths["inline" if engine == "plain" else "helper"] == counters["lazy_calls"]
