@@ -39,7 +39,8 @@
 #define RING_ACCEPTS 1024              /* accepts armed at a time, whatever the accept limit */
 
 /* Lazy I/O */
-#define LAZY_OPERATIONS 1024           /* reads in progress at a time */
+#define LAZY_OPERATIONS 2048           /* in progress at a time; with --network lazy one for each connection */
+#define LAZY_INPUT_BYTES 4096          /* received at a time with --network lazy, where each connection has its own */
 #define LAZY_CHUNK_BYTES 65536         /* read at a time; a file up to this size leaves in one call with its head */
 
 /* Files */

@@ -444,6 +444,26 @@ enum connection_wish connection_sent(struct service *service, struct connection 
     return CONNECTION_WRITES;
 }
 
+enum connection_wish connection_failed(struct service *service, struct connection *connection)
+{
+    if (connection->head_sent > 0)
+        return vanished();
+    char head[REPLY_HEAD_BYTES];
+    struct http_request request = {.method = HTTP_GET};
+    connection->close_after = true;
+    size_t head_bytes = compose(head, service, connection, 500, &request, NULL);
+    file_unpin(connection->file);
+    free(connection->head);
+    connection->file = NULL;
+    connection->head = malloc(head_bytes);
+    if (connection->head == NULL)
+        return vanished();
+    memcpy(connection->head, head, head_bytes);
+    connection->head_bytes = head_bytes;
+    count(replies_5xx);
+    return CONNECTION_WRITES;
+}
+
 void connection_leave(struct service *service, struct connection *connection)
 {
     start_timeout(service, connection, TIMEOUT_LINGER);

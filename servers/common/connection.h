@@ -74,6 +74,10 @@ bool connection_output(const struct connection *connection, struct connection_ou
 /* So many bytes of it were sent; 0 or less = sending failed, or the file was cut short. */
 enum connection_wish connection_sent(struct service *service, struct connection *connection, ssize_t sent);
 
+/* The file of its reply cannot be read, or is shorter than it was. If nothing was sent yet it becomes a 500; else its
+ * Content-Length cannot be kept, and the connection ends. */
+enum connection_wish connection_failed(struct service *service, struct connection *connection);
+
 /* Nothing is wanted of it any more, but the design cannot close it yet. Named as timed out if that lasts. */
 void connection_leave(struct service *service, struct connection *connection);
 bool connection_is_left(const struct connection *connection);

@@ -53,10 +53,13 @@ static const struct row rows[] = {
     {"workers", "N", NUMBER, AT(workers), 1, WORKERS_MAX, "1", "processes that serve", OPTIONS_WORKERS},
     {"sharing", "shared|exclusive|reuseport", CHOICE, AT(sharing), 0, 0, "shared",
      "one listener in every worker's epoll set, the same with EPOLLEXCLUSIVE, or a listener each", OPTIONS_WORKERS},
-    {"engine", "NAME", TEXT, AT(engine), 0, 0, "activation", "how files are read: an engine of lazy_io", OPTIONS_LAZY},
+    {"engine", "NAME", TEXT, AT(engine), 0, 0, "activation", "how lazy calls are made, reads of files above all: an engine of lazy_io", OPTIONS_LAZY},
+    {"network", "nonblocking|lazy", CHOICE, AT(network), 0, 0, "nonblocking",
+     "sockets that do not block and epoll, or lazy calls throughout: --engine activation, uring, nowait or pool",
+     OPTIONS_LAZY},
     {"watch", "perf|timer", WORD, AT(watch), 0, 0, NULL,
      "how the engine activation notices that a read blocks; unset, perf if it can be had", OPTIONS_LAZY},
-    {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64", "most threads that an engine reads with",
+    {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64", "most threads that an engine makes calls with; --network lazy has 3 connections fewer (uring: 2045)",
      OPTIONS_LAZY},
 };
 #define ROWS (sizeof rows / sizeof rows[0])

@@ -14,6 +14,9 @@ enum options_extra { OPTIONS_SHARED, OPTIONS_FLOOR, OPTIONS_RING, OPTIONS_THREAD
 /* --sharing: how several processes share one port. */
 enum sharing { SHARING_SHARED, SHARING_EXCLUSIVE, SHARING_REUSEPORT };
 
+/* --network */
+enum network_side { NETWORK_NONBLOCKING, NETWORK_LAZY };
+
 struct options {
     const char *design; /* program name, for messages */
     struct sockaddr_in listen;
@@ -37,7 +40,7 @@ struct options {
     uint64_t workers, sharing; /* workers only; enum sharing */
     /* lazy only */
     const char *engine, *watch; /* as laio_open() has them (laio.h) */
-    uint64_t lazy_threads;
+    uint64_t lazy_threads, network; /* enum network_side */
 };
 
 /* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to

@@ -25,6 +25,11 @@ bool process_stopping(void)
     return stopping != 0;
 }
 
+void process_stop(void)
+{
+    stopping = 1;
+}
+
 _Noreturn void process_fail(const struct options *options, const char *what)
 {
     fprintf(stderr, "%s: cannot %s: %s\n", options->design, what, strerror(errno));

@@ -12,6 +12,7 @@ void process_start(struct options *options);
 void process_announce(int listener);
 
 bool process_stopping(void); /* SIGTERM or SIGINT came */
+void process_stop(void);     /* for who reads them from a signalfd: one did */
 
 /* "DESIGN: cannot WHAT: reason of errno", exit status 1. */
 _Noreturn void process_fail(const struct options *options, const char *what);

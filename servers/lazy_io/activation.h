@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#define STANDBYS_MAX 1024
+#define STANDBYS_MAX 4096
 #define STANDBYS_DEFAULT 64
 #define STANDBYS_AT_FIRST 4
 #define WATCHDOG_MS 1 /* a call that was preempted and has not returned for so long has blocked */
