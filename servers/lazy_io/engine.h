@@ -25,6 +25,7 @@ struct laio_operation {
     struct laio_operation *before, *after; /* in the list of those in progress */
     struct laio_call call;                 /* for engines whose helpers make it */
     long result;
+    bool broken; /* whoever made the call got SIGPIPE for it: the loop is to have that */
     void *data;
     void (*release)(void *argument, long result);
     void *argument;
@@ -88,6 +89,9 @@ static inline long laio_plainly_call(const struct laio_call *call)
     const long *a = call->arguments;
     return laio_plainly(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
+
+/* SIGPIPE to the calling thread, as the plain call sends it. */
+void laio_send_sigpipe(void);
 
 /* A line for people into why; returns NULL, for open() to return. */
 __attribute__((format(printf, 3, 4))) void *laio_refuse(char *why, size_t why_bytes, const char *format, ...);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define THREADS_AT_FIRST 4 /* as many as libuv has */
 #define THREADS_MOST 64
@@ -53,6 +54,15 @@ static void finish(struct laio *laio, struct laio_operation *operation, long res
     laio_finish(laio, operation, result);
 }
 
+/* The SIGPIPE of a call waits here, where it is blocked. */
+static bool takes_sigpipe(long result)
+{
+    const uint64_t signals = UINT64_C(1) << (SIGPIPE - 1);
+    const struct timespec at_once = {0};
+    return result == -EPIPE && laio_plainly(SYS_rt_sigtimedwait, (long)&signals, 0, (long)&at_once, sizeof signals, 0,
+                                            0) == SIGPIPE;
+}
+
 static void *help(void *argument)
 {
     struct helper *helper = argument;
@@ -71,7 +81,9 @@ static void *help(void *argument)
         struct laio_operation *operation = pop(helpers);
         helper->inside = true;
         pthread_mutex_unlock(&helpers->lock);
-        finish(helpers->laio, operation, laio_plainly_call(&operation->call));
+        long result = laio_plainly_call(&operation->call);
+        operation->broken = takes_sigpipe(result);
+        finish(helpers->laio, operation, result);
         pthread_mutex_lock(&helpers->lock);
         helper->inside = false;
         /* A signal that came too late for this call must not interrupt the next one, which may be a new operation. It

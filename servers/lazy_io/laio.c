@@ -139,6 +139,7 @@ struct laio_operation *laio_reserve(struct laio *laio)
     if (operation == NULL)
         return NULL;
     laio->free = operation->next;
+    operation->broken = false;
     operation->data = NULL;
     operation->release = NULL;
     return operation;
@@ -220,6 +221,8 @@ static int report(struct laio *laio, struct laio_completion *completions, int n)
         long result = operation->result;
         if (result == -EINTR && laio->cancelling)
             result = -ECANCELED;
+        if (operation->broken)
+            laio_send_sigpipe();
         laio->counters.completions++;
         laio_give_back(laio, operation);
         if (operation->release != NULL) {

@@ -20,10 +20,12 @@
  * - A completion is final and comes once. Completions come in the order in which operations ended.
  * - Where an operation cannot be made (all are in use, or no thread is free), the caller is held, as by a plain call.
  *   That is counted (LAIO_PATH_HELD) and nothing is lost.
- * - An engine refuses a call that it has no way to make lazily with ENOSYS. laio_supports() says so beforehand of calls
- *   that it never has; some have a call with certain arguments only (uring: sendto and recvfrom without an address;
- *   amped: no O_DIRECT), and then ENOSYS is the answer.
- * - What an engine does differently from the plain call is listed at the top of its file (uring.c has such a list).
+ * - An engine refuses a call that it has no way to make lazily with ENOSYS. laio_supports() says so beforehand, of calls
+ *   that it never has; amped has reads, but not from files opened with O_DIRECT, and then ENOSYS is the answer.
+ * - SIGPIPE comes as with the plain call, to the loop's thread. Of a call that was in progress it comes with the
+ *   completion.
+ * - What an engine does differently from the plain call is listed at the top of its file (uring.c has such a list: there
+ *   SO_RCVTIMEO and SO_SNDTIMEO are not kept).
  * - laio_cancel() interrupts what is in progress. What can be interrupted completes with ECANCELED, everything else
  *   as it would have. Nothing is dropped: each operation is still reported. So it is, too, with what begins before the
  *   last of them has ended.

@@ -14,6 +14,12 @@ long laio_plainly(long number, long a, long b, long c, long d, long e, long f)
     return inlined_syscall(number, a, b, c, d, e, f);
 }
 
+void laio_send_sigpipe(void)
+{
+    long process = inlined_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    inlined_syscall(SYS_tgkill, process, inlined_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), SIGPIPE, 0, 0, 0);
+}
+
 #if defined(__x86_64__)
 /* The kernel returns from a handler to sa_restorer, which has to call rt_sigreturn (15). */
 void laio_interrupted(int signal);

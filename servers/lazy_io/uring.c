@@ -10,35 +10,47 @@
  * - A write to a blocking pipe or socket returns what found room. It is asked for the rest.
  * - Reads and writes with O_DIRECT at the file's position leave it alone if they wait for the disk. So it is moved when
  *   they complete; of one that has completed before it was seen to wait, nobody knows.
- * - pread() ignores the offset on what has none. It is withdrawn if it waits, for ESPIPE; if it is complete at once
- *   that is not looked at (every read would cost one more system call), and so it may take data from a pipe.
- * - SIGPIPE is not sent, and the time-outs SO_RCVTIMEO and SO_SNDTIMEO are not kept. That remains.
- * - To open a FIFO does not wait for its other end: for writing it fails with ENXIO. That remains.
- * - A plain call of the ring's thread (path held) that has moved a part of its bytes may return early when something in
- *   the ring completes, as after a signal. That remains.
+ * - It reads and writes at an offset what has none. So it is looked at, once a descriptor: one that was closed, and
+ *   made again as a pipe, without this library's calls, is not noticed. Of that one pread() takes data.
+ * - Its first attempt to open a FIFO does not wait. Then a worker opens it again, and waits.
+ * - It sends without SIGPIPE. That is sent here, when the completion is taken.
+ * - A plain call of the ring's thread that has moved a part of its bytes may return early, as after a signal, when the
+ *   kernel makes a worker or another ring completes. So a call that holds the caller goes through the ring as well. A
+ *   signal ends it with EINTR even if its handler was set with SA_RESTART. More bytes than an entry has room for are a
+ *   plain call after all; and the program's own plain calls are its own.
+ * - The time-outs SO_RCVTIMEO and SO_SNDTIMEO are not kept. That remains.
  *
  * The ring belongs to the thread that makes the first call (IORING_SETUP_SINGLE_ISSUER): only that one may call and
  * poll.
  */
 #include "transfer.h"
+#include "uring_alike.h"
 #include "uring_calls.h"
 #include "uring_ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct uring {
     struct laio laio;
     struct uring_ring ring;
+    struct uring_offsets offsets;
+    bool taken; /* completions were, outside of laio_poll() */
     struct laio_operation *spare; /* for the next call; most give it back */
 };
+
+/* What the kernel never tells a plain call, but does tell of an open that was interrupted in a worker
+ * (include/linux/errno.h). */
+#define ERESTARTSYS 512
 
 /* engine_data of an operation in the ring */
 enum {
     MOVED,    /* bytes that earlier parts have moved */
-    MEMORY,   /* the vector of the part in the ring, if it is ours */
+    MEMORY,   /* the vector of the part in the ring, or its message, if it is ours */
     POSITION, /* plus 1: where the file stands and io_uring will leave it; NULL: it will be moved */
+    OPENED,   /* plus 1: what was opened at once and must be waited for, or -ENXIO; NULL: nothing */
 };
 
 static struct laio *uring_open(const struct laio_options *options, char *why, size_t why_bytes)
@@ -73,13 +85,18 @@ static bool falls_short(const struct laio_operation *operation, long result)
            !transfer_never_waits(call->arguments[0]);
 }
 
+static enum uring_put put(struct uring *uring, struct laio_operation *operation, struct io_uring_sqe *entry)
+{
+    return uring_put(entry, &uring->offsets, &operation->call, &operation->engine_data[MEMORY]);
+}
+
 /* Ask for the rest. false: that cannot be, so what has been moved is all. */
 static bool go_on(struct uring *uring, struct laio_operation *operation, long moved)
 {
     struct io_uring_sqe entry;
     long before = (long)(uintptr_t)operation->engine_data[MOVED];
     if (!transfer_advance(&operation->call, (size_t)moved, &operation->engine_data[MEMORY]) ||
-        uring_put(&entry, &operation->call) != URING_PUT || !uring_ring_submit(&uring->ring, &entry, operation))
+        put(uring, operation, &entry) != URING_PUT || !uring_ring_submit(&uring->ring, &entry, operation))
         return false;
     operation->engine_data[MOVED] = (void *)(uintptr_t)(before + moved);
     return true;
@@ -101,9 +118,41 @@ static void move_offsets(const struct laio_call *call, long moved)
         *out += moved;
 }
 
-/* All of the call is over. Returns its result. */
-static long settle(struct laio_operation *operation, long result)
+/* Open it by a worker, which waits. What is open already stays so, for whoever opens the other end meanwhile. */
+static bool open_again(struct uring *uring, struct laio_operation *operation, long opened)
 {
+    struct io_uring_sqe entry;
+    if (put(uring, operation, &entry) != URING_PUT)
+        return false;
+    entry.flags |= IOSQE_ASYNC;
+    if (!uring_ring_submit(&uring->ring, &entry, operation))
+        return false;
+    operation->engine_data[OPENED] = (void *)(opened + 1);
+    return true;
+}
+
+/* Of the two descriptors of a FIFO the first is the call's, since it is the lower one. */
+static long opened_twice(long first, long result)
+{
+    if (first < 0)
+        return result;
+    close((int)(result < 0 ? first : result));
+    return result < 0 ? result : first;
+}
+
+/* All of the call is over. Returns its result. */
+static long settle(struct uring *uring, struct laio_operation *operation, long result)
+{
+    if (result == -ERESTARTSYS)
+        result = -EINTR;
+    if (operation->engine_data[OPENED] != NULL)
+        result = opened_twice((long)operation->engine_data[OPENED] - 1, result);
+    if (result == -EPIPE && uring_owes_sigpipe(&operation->call))
+        laio_send_sigpipe();
+    if (result >= 0 && uring_gives_descriptor(operation->call.number))
+        uring_offsets_forget(&uring->offsets, result);
+    if (operation->engine_data[MEMORY] != NULL)
+        uring_message_end(&operation->call, operation->engine_data[MEMORY], result);
     long moved = (long)(uintptr_t)operation->engine_data[MOVED];
     if (operation->engine_data[POSITION] != NULL)
         move_position(operation, result);
@@ -151,51 +200,107 @@ static bool must_not_wait(struct uring *uring, struct laio_operation *operation,
 
 enum made { DONE, WAITS, NOT_TAKEN };
 
-static enum made make(struct uring *uring, const struct io_uring_sqe *entry, struct laio_operation *operation,
-                      long *result)
+/* Give what has ended to the loop. */
+static void take_all(struct uring *uring)
 {
-    const unsigned tail = uring_ring_tail(&uring->ring);
+    void *name;
+    long result;
+    while (uring_ring_take(&uring->ring, &name, &result)) {
+        struct laio_operation *operation = name;
+        if (operation != NULL && !(falls_short(operation, result) && go_on(uring, operation, result)))
+            laio_finish(&uring->laio, operation, settle(uring, operation, result));
+    }
+}
+
+/* What a call takes from behind others leaves a hole. Before those leave no room, the others are taken, too. */
+static void make_room(struct uring *uring)
+{
+    if (!uring_ring_crowded(&uring->ring))
+        return;
+    take_all(uring);
+    uring->taken = true;
+    uring_ring_tell(&uring->ring);
+}
+
+/* A part is complete: ask for the rest, if there is any. */
+static bool ask_on(struct uring *uring, struct laio_operation *operation, long result)
+{
+    if (!falls_short(operation, result))
+        return false;
+    make_room(uring);
+    return go_on(uring, operation, result);
+}
+
+static enum made make(struct uring *uring, const struct io_uring_sqe *entry, struct laio_operation *operation,
+                      unsigned tail, long *result)
+{
     if (!uring_ring_submit(&uring->ring, entry, operation))
         return NOT_TAKEN;
     bool done = uring_ring_completed(&uring->ring, operation, tail, result);
-    while (done && falls_short(operation, *result) && go_on(uring, operation, *result))
+    while (done && ask_on(uring, operation, *result))
         done = uring_ring_completed(&uring->ring, operation, tail, result);
+    if (done && uring_opened_early(&operation->call, *result) && open_again(uring, operation, *result))
+        return WAITS;
     return done || must_not_wait(uring, operation, tail, result) ? DONE : WAITS;
 }
 
-static struct laio_outcome held(struct laio *laio, const struct laio_call *call)
+/* The caller waits until it is complete, or a signal comes. */
+static long wait_for(struct uring *uring, struct laio_operation *operation, unsigned tail)
 {
+    long result;
+    do {
+        while (!uring_ring_wait(&uring->ring, operation, tail, &result))
+            if (uring_ring_withdraw(&uring->ring, operation, tail, &result))
+                return result == -ECANCELED ? -EINTR : result;
+    } while (ask_on(uring, operation, result));
+    return result;
+}
+
+static struct laio_outcome plainly(struct laio *laio, struct laio_operation *operation)
+{
+    free(operation->engine_data[MEMORY]);
     laio_went(laio, LAIO_PATH_held);
-    return (struct laio_outcome){.result = laio_plainly_call(call)};
+    return (struct laio_outcome){.result = laio_plainly_call(&operation->call)};
 }
 
 static struct laio_outcome uring_call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f)
 {
     struct uring *uring = (struct uring *)laio;
     struct io_uring_sqe entry;
-    struct laio_call call = {number, {a, b, c, d, e, f}};
-    enum uring_put put = uring_supports(laio, number) ? uring_put(&entry, &call) : URING_REFUSED;
-    if (put == URING_REFUSED) {
+    struct laio_operation own, *operation = uring->spare != NULL ? uring->spare : laio_reserve(laio);
+    uring->spare = operation;
+    const bool holds = operation == NULL;
+    if (holds)
+        operation = &own;
+    operation->call = (struct laio_call){number, {a, b, c, d, e, f}};
+    memset(operation->engine_data, 0, sizeof operation->engine_data);
+    switch (uring_supports(laio, number) ? put(uring, operation, &entry) : URING_REFUSED) {
+    case URING_REFUSED:
         laio_went(laio, LAIO_PATH_refused);
         return (struct laio_outcome){.result = -ENOSYS};
+    case URING_PLAIN:
+        return (struct laio_outcome){.result = laio_plainly_call(&operation->call)};
+    case URING_HELD:
+        return plainly(laio, operation);
+    case URING_PUT:
+        break;
     }
-    if (put == URING_PLAIN)
-        return (struct laio_outcome){.result = laio_plainly_call(&call)};
-    struct laio_operation *operation = uring->spare != NULL ? uring->spare : laio_reserve(laio);
-    uring->spare = operation;
-    if (put == URING_HELD || operation == NULL)
-        return held(laio, &call);
-    operation->call = call;
-    operation->engine_data[MOVED] = operation->engine_data[MEMORY] = operation->engine_data[POSITION] = NULL;
 
     long result;
     const bool told = uring_ring_quiet(&uring->ring);
-    const enum made made = make(uring, &entry, operation, &result);
+    make_room(uring);
+    const unsigned tail = uring_ring_tail(&uring->ring);
+    enum made made = make(uring, &entry, operation, tail, &result);
+    if (made == WAITS && holds) {
+        laio_went(laio, LAIO_PATH_held);
+        result = wait_for(uring, operation, tail);
+        made = DONE;
+    }
     uring_ring_told(&uring->ring, told);
     if (made == NOT_TAKEN)
-        return held(laio, &call);
+        return plainly(laio, operation);
     if (made == DONE)
-        return (struct laio_outcome){.result = settle(operation, result)};
+        return (struct laio_outcome){.result = settle(uring, operation, result)};
     laio_went(laio, LAIO_PATH_ring);
     laio_begin(laio, operation);
     uring->spare = NULL;
@@ -205,18 +310,13 @@ static struct laio_outcome uring_call(struct laio *laio, long number, long a, lo
 static void uring_reap(struct laio *laio)
 {
     struct uring *uring = (struct uring *)laio;
-    void *name;
-    long result;
     uint64_t written;
-    if (!uring->ring.enabled || !uring_ring_ready(&uring->ring))
+    if (!uring->ring.enabled || !(uring->taken || uring_ring_ready(&uring->ring)))
         return;
+    uring->taken = false;
     uring_ring_quiet(&uring->ring);
     laio_plainly(SYS_read, uring->ring.event, (long)&written, sizeof written, 0, 0, 0);
-    while (uring_ring_take(&uring->ring, &name, &result)) {
-        struct laio_operation *operation = name;
-        if (operation != NULL && !(falls_short(operation, result) && go_on(uring, operation, result)))
-            laio_finish(laio, operation, settle(operation, result));
-    }
+    take_all(uring);
     uring_ring_told(&uring->ring, false);
 }
 

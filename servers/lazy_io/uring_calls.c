@@ -7,10 +7,12 @@
 
 #include "borrowed.h"
 #include "transfer.h"
+#include "uring_alike.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -112,19 +114,17 @@ static enum uring_put put_vector(struct io_uring_sqe *entry, int opcode, const l
 }
 
 /* -1 is the file's position for preadv2 and pwritev2, and an error for the others; io_uring knows it for all. And it
- * writes to a pipe or socket, which has no offsets. */
-static enum uring_put put_at(struct io_uring_sqe *entry, int opcode, const long *a, bool vector, bool v2)
+ * reads and writes a pipe or socket, which has no offsets. */
+static enum uring_put put_at(struct io_uring_sqe *entry, struct uring_offsets *offsets, int opcode, const long *a,
+                             bool vector, bool v2)
 {
-    bool writes = opcode == IORING_OP_WRITE || opcode == IORING_OP_WRITEV;
-    if (a[3] < (v2 ? -1 : 0))
-        return URING_PLAIN;
-    if (writes && laio_plainly(SYS_lseek, a[0], 0, SEEK_CUR, 0, 0, 0) == -ESPIPE)
+    if (a[3] < (v2 ? -1 : 0) || (a[3] >= 0 && !uring_has_offsets(offsets, a[0])))
         return URING_PLAIN;
     return vector ? put_vector(entry, opcode, a, (uint64_t)a[3], v2 ? a[5] : 0)
                   : put_buffer(entry, opcode, a, (uint64_t)a[3]);
 }
 
-static enum uring_put put_transfer(struct io_uring_sqe *entry, long number, const long *a)
+static enum uring_put put_transfer(struct io_uring_sqe *entry, struct uring_offsets *offsets, long number, const long *a)
 {
     switch (number) {
     case SYS_read:
@@ -136,17 +136,17 @@ static enum uring_put put_transfer(struct io_uring_sqe *entry, long number, cons
     case SYS_writev:
         return put_vector(entry, IORING_OP_WRITEV, a, CURRENT_POSITION, 0);
     case SYS_pread64:
-        return put_at(entry, IORING_OP_READ, a, false, false);
+        return put_at(entry, offsets, IORING_OP_READ, a, false, false);
     case SYS_pwrite64:
-        return put_at(entry, IORING_OP_WRITE, a, false, false);
+        return put_at(entry, offsets, IORING_OP_WRITE, a, false, false);
     case SYS_preadv:
-        return put_at(entry, IORING_OP_READV, a, true, false);
+        return put_at(entry, offsets, IORING_OP_READV, a, true, false);
     case SYS_pwritev:
-        return put_at(entry, IORING_OP_WRITEV, a, true, false);
+        return put_at(entry, offsets, IORING_OP_WRITEV, a, true, false);
     case SYS_preadv2:
-        return put_at(entry, IORING_OP_READV, a, true, true);
+        return put_at(entry, offsets, IORING_OP_READV, a, true, true);
     case SYS_pwritev2:
-        return put_at(entry, IORING_OP_WRITEV, a, true, true);
+        return put_at(entry, offsets, IORING_OP_WRITEV, a, true, true);
     default:
         return URING_REFUSED;
     }
@@ -209,9 +209,6 @@ static enum uring_put put_path(struct io_uring_sqe *entry, long number, const lo
             return URING_PLAIN;
         io_uring_prep_rw(IORING_OP_OPENAT2, entry, (int)a[0], (const void *)a[1], (unsigned)a[3], (uint64_t)a[2]);
         return URING_PUT;
-    case SYS_close:
-        io_uring_prep_close(entry, (int)a[0]);
-        return URING_PUT;
     case SYS_statx:
         io_uring_prep_statx(entry, (int)a[0], (const char *)a[1], (int)a[2], (unsigned)a[3], (struct statx *)a[4]);
         return URING_PUT;
@@ -241,7 +238,41 @@ static unsigned send_flags(long flags)
     return (unsigned)flags | ((flags & MSG_DONTWAIT) != 0 ? 0 : MSG_WAITALL);
 }
 
-static enum uring_put put_socket(struct io_uring_sqe *entry, long number, const long *a)
+/* An address has no place in an entry. */
+struct message {
+    struct msghdr header;
+    struct iovec whole;
+};
+
+static enum uring_put put_message(struct io_uring_sqe *entry, long number, const long *a, void **memory)
+{
+    const bool sends = number == SYS_sendto;
+    socklen_t address_bytes = (socklen_t)a[5];
+    if (!sends && !borrowed_copy(&address_bytes, (const void *)a[5], sizeof address_bytes))
+        return URING_HELD; /* EFAULT, but only when something has come */
+    if (address_bytes == 0 || address_bytes > sizeof(struct sockaddr_storage))
+        return sends ? URING_PLAIN : URING_HELD;
+    struct message *message = *memory = calloc(1, sizeof *message);
+    if (message == NULL)
+        return URING_HELD;
+    message->whole = (struct iovec){.iov_base = (void *)a[1], .iov_len = (size_t)a[2]};
+    message->header = (struct msghdr){
+        .msg_name = (void *)a[4], .msg_namelen = address_bytes, .msg_iov = &message->whole, .msg_iovlen = 1};
+    if (sends)
+        io_uring_prep_sendmsg(entry, (int)a[0], &message->header, send_flags(a[3]));
+    else
+        io_uring_prep_recvmsg(entry, (int)a[0], &message->header, (unsigned)a[3]);
+    return URING_PUT;
+}
+
+void uring_message_end(const struct laio_call *call, const void *memory, long result)
+{
+    const struct message *message = memory;
+    if (call->number == SYS_recvfrom && result >= 0) /* the only one of its number that has memory */
+        *(socklen_t *)call->arguments[5] = message->header.msg_namelen;
+}
+
+static enum uring_put put_socket(struct io_uring_sqe *entry, long number, const long *a, void **memory)
 {
     switch (number) {
     case SYS_connect: {
@@ -258,10 +289,10 @@ static enum uring_put put_socket(struct io_uring_sqe *entry, long number, const 
         return URING_PUT;
     case SYS_sendto:
     case SYS_recvfrom:
-        if (a[4] != 0)
-            return URING_REFUSED; /* with an address that would be sendmsg or recvmsg */
         if ((size_t)a[2] > TRANSFER_MOST)
             return URING_HELD;
+        if (a[4] != 0)
+            return put_message(entry, number, a, memory);
         io_uring_prep_rw(number == SYS_sendto ? IORING_OP_SEND : IORING_OP_RECV, entry, (int)a[0], (const void *)a[1],
                          (unsigned)a[2], 0);
         entry->msg_flags = number == SYS_sendto ? send_flags(a[3]) : (unsigned)a[3];
@@ -277,7 +308,8 @@ static enum uring_put put_socket(struct io_uring_sqe *entry, long number, const 
     }
 }
 
-enum uring_put uring_put(struct io_uring_sqe *entry, const struct laio_call *call)
+enum uring_put uring_put(struct io_uring_sqe *entry, struct uring_offsets *offsets, const struct laio_call *call,
+                         void **memory)
 {
     const long *a = call->arguments;
     switch (uring_opcode(call->number)) {
@@ -285,7 +317,7 @@ enum uring_put uring_put(struct io_uring_sqe *entry, const struct laio_call *cal
     case IORING_OP_READV:
     case IORING_OP_WRITE:
     case IORING_OP_WRITEV:
-        return put_transfer(entry, call->number, a);
+        return put_transfer(entry, offsets, call->number, a);
     case IORING_OP_FSYNC:
     case IORING_OP_SYNC_FILE_RANGE:
     case IORING_OP_FALLOCATE:
@@ -305,7 +337,11 @@ enum uring_put uring_put(struct io_uring_sqe *entry, const struct laio_call *cal
     case IORING_OP_RECV:
     case IORING_OP_SENDMSG:
     case IORING_OP_RECVMSG:
-        return put_socket(entry, call->number, a);
+        return put_socket(entry, call->number, a, memory);
+    case IORING_OP_CLOSE:
+        uring_offsets_forget(offsets, a[0]);
+        io_uring_prep_close(entry, (int)a[0]);
+        return URING_PUT;
     default:
         return put_path(entry, call->number, a);
     }

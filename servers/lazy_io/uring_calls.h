@@ -23,7 +23,14 @@ enum uring_kind {
 
 /* The opcode of a system call, or -1. */
 int uring_opcode(long number);
-enum uring_put uring_put(struct io_uring_sqe *entry, const struct laio_call *call);
+/* memory: what the entry needs until the call is over; NULL if nothing, else for uring_message_end() or free(). */
+struct uring_offsets;
+enum uring_put uring_put(struct io_uring_sqe *entry, struct uring_offsets *offsets, const struct laio_call *call,
+                         void **memory);
 enum uring_kind uring_kind(const struct laio_call *call);
+
+/* sendto() or recvfrom() with an address, which the entry has as a message, is over: where recvfrom() is told the
+ * address's length, and nobody else. */
+void uring_message_end(const struct laio_call *call, const void *memory, long result);
 
 #endif

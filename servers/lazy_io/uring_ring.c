@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #define SUBMISSIONS 8u /* one at a time, and those that the kernel has not taken */
+#define PARTS_OF_CALL 3u /* completions: it, once more or taken back */
 
 static int set_up(struct uring_ring *ring, unsigned operations, unsigned flags)
 {
@@ -132,6 +133,8 @@ unsigned uring_ring_tail(const struct uring_ring *ring)
 bool uring_ring_completed(struct uring_ring *ring, const void *name, unsigned tail, long *result)
 {
     struct io_uring_cq *queue = &ring->ring.cq;
+    if ((int)(tail - *queue->khead) < 0) /* what was there is taken */
+        tail = *queue->khead;
     for (unsigned end = uring_ring_tail(ring); tail != end; tail++) {
         struct io_uring_cqe *completion = &queue->cqes[tail & queue->ring_mask];
         if (io_uring_cqe_get_data(completion) != name)
@@ -145,19 +148,30 @@ bool uring_ring_completed(struct uring_ring *ring, const void *name, unsigned ta
     return false;
 }
 
+bool uring_ring_wait(struct uring_ring *ring, const void *name, unsigned tail, long *result)
+{
+    while (!uring_ring_completed(ring, name, tail, result)) {
+        struct io_uring_cqe *first;
+        unsigned waiting = uring_ring_tail(ring) - *ring->ring.cq.khead;
+        if (io_uring_wait_cqe_nr(&ring->ring, &first, waiting + 1) == -EINTR)
+            return uring_ring_completed(ring, name, tail, result);
+    }
+    return true;
+}
+
+bool uring_ring_crowded(const struct uring_ring *ring)
+{
+    return io_uring_cq_ready(&ring->ring) > SUBMISSIONS - PARTS_OF_CALL;
+}
+
 bool uring_ring_withdraw(struct uring_ring *ring, const void *name, unsigned tail, long *result)
 {
     struct io_uring_sqe entry;
     io_uring_prep_cancel(&entry, (void *)name, 0);
     if (!uring_ring_submit(ring, &entry, NULL))
         return false;
-    while (!uring_ring_completed(ring, name, tail, result)) {
-        struct io_uring_cqe *first;
-        unsigned waiting = uring_ring_tail(ring) - *ring->ring.cq.khead;
-        int error = io_uring_wait_cqe_nr(&ring->ring, &first, waiting + 1);
-        if (error < 0 && error != -EINTR)
-            return false;
-    }
+    while (!uring_ring_wait(ring, name, tail, result))
+        ;
     return true;
 }
 
@@ -182,9 +196,14 @@ bool uring_ring_quiet(struct uring_ring *ring)
  * between is seen by one of the two. */
 void uring_ring_told(struct uring_ring *ring, bool told)
 {
-    uint64_t one = 1;
     io_uring_cq_eventfd_toggle(&ring->ring, true);
     atomic_thread_fence(memory_order_seq_cst);
     if (!told && uring_ring_ready(ring))
-        laio_plainly(SYS_write, ring->event, (long)&one, sizeof one, 0, 0, 0);
+        uring_ring_tell(ring);
+}
+
+void uring_ring_tell(struct uring_ring *ring)
+{
+    uint64_t one = 1;
+    laio_plainly(SYS_write, ring->event, (long)&one, sizeof one, 0, 0, 0);
 }

@@ -31,6 +31,13 @@ bool uring_ring_take(struct uring_ring *ring, void **name, long *result);
 unsigned uring_ring_tail(const struct uring_ring *ring);
 bool uring_ring_completed(struct uring_ring *ring, const void *name, unsigned tail, long *result);
 
+/* Wait for it. false: a signal came first. */
+bool uring_ring_wait(struct uring_ring *ring, const void *name, unsigned tail, long *result);
+
+/* Besides those in progress the queue has room for a few completions. If there may be more, those that come are not seen
+ * by uring_ring_completed(). */
+bool uring_ring_crowded(const struct uring_ring *ring);
+
 /* Take back what was submitted. true: it has completed, with ECANCELED or otherwise; false: it goes on. */
 bool uring_ring_withdraw(struct uring_ring *ring, const void *name, unsigned tail, long *result);
 /* Take back everything, without waiting for it. */
@@ -40,5 +47,6 @@ void uring_ring_withdraw_all(struct uring_ring *ring);
  * what is left after all, unless it was written for that before (told, which the first returns). */
 bool uring_ring_quiet(struct uring_ring *ring);
 void uring_ring_told(struct uring_ring *ring, bool told);
+void uring_ring_tell(struct uring_ring *ring); /* write it */
 
 #endif

@@ -1,6 +1,7 @@
 /* test_laio.c: an engine of lazy_io does what plain calls do: test_laio ENGINE [--operations N] [--seed N]
  * [--in-progress N] [--watch perf|timer]. First random operations, whose results are known (test_laio_random.c), then
- * the contract where those do not come by (test_laio_faults.c) and how everything ends (test_laio_ends.c). */
+ * the contract where those do not come by (test_laio_faults.c, test_laio_alike.c) and how everything ends
+ * (test_laio_ends.c). */
 #include "test_laio.h"
 
 #include "check.h"
@@ -223,6 +224,7 @@ int main(int argc, char **argv)
     signals_start();
     check_random(&settings);
     check_contract(&settings);
+    check_alike(&settings);
     check_ends(&settings);
     return checks_failed != 0;
 }

@@ -29,11 +29,11 @@ uint64_t run_random(const char *engine, struct laio *laio, struct operations *op
 
 /* Its loops, in this thread or several, of settings->operations in all. */
 void check_random(const struct settings *settings);
-/* Directed: test_laio_faults.c and test_laio_ends.c. */
+/* Directed: test_laio_faults.c, test_laio_alike.c and test_laio_ends.c. */
 void check_contract(const struct settings *settings);
+void check_alike(const struct settings *settings);
 void check_ends(const struct settings *settings);
 bool is_lazy(const char *engine); /* in all that blocks */
-bool interrupts_plain_calls(const char *engine);
 
 /* Signals whose handler does nothing but interrupt. */
 void signals_start(void);

@@ -25,7 +25,6 @@ static void check_scarce(const struct settings *settings)
     struct operations *operations = calloc(1, sizeof *operations);
     NEED(operations != NULL);
     operations_start(operations, "scarce", settings->in_progress, settings->seed + 1);
-    operations->interrupted = interrupts_plain_calls(settings->engine); /* which those are that are held */
     for (size_t i = 0; i < sizeof scarce / sizeof scarce[0]; i++) {
         struct laio *laio = open_engine(settings, scarce[i]);
         uint64_t count = settings->operations / 20;
@@ -120,7 +119,7 @@ static void release(void *argument, long result)
 
 enum { ABANDONED_READS = 30, ABANDONED_OPENS = 6 };
 
-/* Opens FIFOs that nobody writes to. Where that does not wait (io_uring), or there is no such call, there are fewer. */
+/* Opens FIFOs that nobody writes to. Where there is no such call, there are none. */
 static void abandon_opens(struct laio *laio, struct abandoned *opens)
 {
     for (int i = 0; i < ABANDONED_OPENS && laio_supports(laio, SYS_openat); i++) {

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -48,25 +49,15 @@ static void is_done(struct loop *loop, struct operation *operation, long result)
         exit(1);
 }
 
-/* Work that io_uring has for a thread (task_work, which makes signal_pending() true) is as a signal to the plain
- * calls of that thread: one that has moved a part of its bytes returns. */
-bool interrupts_plain_calls(const char *engine)
+static void *make_plainly(void *argument)
 {
-    return strcmp(engine, "uring") == 0;
+    struct operation *operation = argument;
+    return (void *)operation_plainly(operation);
 }
 
-/* What the kernel does otherwise for an engine, and the engine cannot make good: not asked of it. */
-static bool deviates(const char *engine, const struct operation *operation)
-{
-    if (strcmp(engine, "uring") != 0)
-        return false;
-    /* io_uring reads without the offset from what has none (io_uring/rw.c, io_kiocb_update_pos), and its first attempt
-     * to open a file is made with O_NONBLOCK, so that a FIFO is not waited for (io_uring/openclose.c, io_openat2). */
-    bool reads_at = operation->number == SYS_pread64 || operation->number == SYS_preadv;
-    return (reads_at && operation->expected == -ESPIPE) || operation->class == OPERATION_open_fifo;
-}
-
-/* An engine that has no such call must not have done anything: so a plain call gives what was expected all the same. */
+/* An engine that has no such call must not have done anything: so a plain call gives what was expected all the same. It
+ * is made by another thread, since io_uring's work for its own (task_work, which makes signal_pending() true) is as a
+ * signal to the plain calls of that one: what has moved a part of its bytes returns. */
 static void check_refusal(struct loop *loop, struct operation *operation, long result, int error)
 {
     if (result != -1 || error != ENOSYS || laio_gethandle(loop->laio) != NULL)
@@ -74,10 +65,17 @@ static void check_refusal(struct loop *loop, struct operation *operation, long r
     loop->refused++;
     if (operation->number < CALL_NUMBERS && !laio_supports(loop->laio, operation->number))
         loop->refusals[operation->number]++;
-    bool interrupted = loop->operations->interrupted;
-    loop->operations->interrupted |= interrupts_plain_calls(loop->engine);
-    is_done(loop, operation, operation_plainly(operation));
-    loop->operations->interrupted = interrupted;
+    pthread_t other;
+    void *plain;
+    NEED(pthread_create(&other, NULL, make_plainly, operation) == 0 && pthread_join(other, &plain) == 0);
+    is_done(loop, operation, (long)plain);
+}
+
+/* amped has no O_DIRECT, and cannot: what another process reads so does not come into memory. */
+static bool refuses_arguments(const struct loop *loop, uint64_t refused_before)
+{
+    return strcmp(loop->engine, "amped") == 0 &&
+           laio_count(loop->laio)->paths[LAIO_PATH_refused] == refused_before + 1;
 }
 
 static void make_one(struct loop *loop, uint64_t id)
@@ -86,7 +84,7 @@ static void make_one(struct loop *loop, uint64_t id)
     loop->free = operation->next_free;
     operation_prepare(operation, id);
     bool refuses = operation->number < CALL_NUMBERS && loop->refusals[operation->number] >= REFUSALS_LOOKED_AT;
-    if (refuses || deviates(loop->engine, operation)) {
+    if (refuses) {
         operation_forget(operation);
         operation->next_free = loop->free;
         loop->free = operation;
@@ -102,9 +100,7 @@ static void make_one(struct loop *loop, uint64_t id)
     long result = laio_call(loop->laio, operation->number, a[0], a[1], a[2], a[3], a[4], a[5]);
     int error = errno;
     struct laio_operation *handle = laio_gethandle(loop->laio);
-    /* Some support a call, but not with every argument. */
-    bool refuses_arguments = error == ENOSYS && laio_count(loop->laio)->paths[LAIO_PATH_refused] == refused + 1;
-    if (!supported || (refuses_arguments && result == -1)) {
+    if (!supported || refuses_arguments(loop, refused)) {
         check_refusal(loop, operation, result, error);
     } else if (handle == NULL) {
         if (result >= 0 && error != ERRNO_UNTOUCHED)
