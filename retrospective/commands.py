@@ -18,16 +18,21 @@ from retrospective import paths
 
 
 def test(arguments: Sequence[str] = ()) -> int:
-    """Ruff, then one pytest run: packages, C tests, recorded notebooks (strict nbval), live smoke run, assembly."""
+    """Ruff; tests that only compute (analysis, strict nbval), a process a CPU; then, alone, those that run servers.
+
+    The latter are the packages, the C tests, the live smoke run of every notebook, and the assembly.
+    """
     ruff = str(Path(sys.executable).with_name("ruff"))
-    checks = [
-        [ruff, "check", "."],
-        [ruff, "format", "--check", "."],
-        [
-            *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"),
-            *(arguments or ("tests", "notebooks")),
-        ],
-    ]
+    pytest = (sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300")
+    runs = (
+        [[*pytest, *arguments]]
+        if arguments
+        else [
+            [*pytest, f"--numprocesses={os.cpu_count()}", "--dist=loadfile", "tests/analysis", "notebooks"],
+            [*pytest, "tests", "--ignore=tests/analysis"],
+        ]
+    )
+    checks = [[ruff, "check", "."], [ruff, "format", "--check", "."], *runs]
     for check in checks:
         code = subprocess.run(check, cwd=paths.ROOT).returncode
         if code:
