@@ -15,6 +15,13 @@ from retrospective.lab.hosts import Lab, LabUnavailable
 #: Designs that speak all of HTTP; *floor* answers the same bytes to everything.
 SPEAKING = [name for name in servers.designs() if name != "floor"]
 
+#: The servers of the paper on lazy I/O that *lazy* is with other options than its own: the same tests hold them.
+LAZY_SERVERS = {
+    "NB-AMPED": {"engine": "amped"},
+    "LAIO-LAIO": {"network": "lazy", "engine": "activation"},
+    "LAIO-LAIO (uring)": {"network": "lazy", "engine": "uring"},
+}
+
 
 @dataclass
 class Reply:
@@ -133,15 +140,19 @@ def serve(can_run):
     with contextlib.ExitStack() as stack:
 
         def start(design, root, **options):
+            if design in LAZY_SERVERS:
+                options = LAZY_SERVERS[design] | options
+                can_run(options["engine"])  # uring is a design, too, and needs the same
+                design = "lazy"
             can_run(design)
             return stack.enter_context(servers.Server(design, root=root, **options))
 
         yield start
 
 
-@pytest.fixture(params=SPEAKING)
+@pytest.fixture(params=[*SPEAKING, *LAZY_SERVERS])
 def design(request):
-    """Every design that speaks HTTP, in turn."""
+    """Every design that speaks HTTP, in turn, and what else *lazy* can be."""
     return request.param
 
 
