@@ -22,19 +22,31 @@ class Plan:
     Effects are paired within rounds, so a round is short and holds every trial: what drifts over minutes
     (temperature, neighbours on the host) hits both sides of a ratio alike. The order within a round is
     shuffled, so that no trial always follows the same other one.
+
+    Not every trial needs as many rounds: ``rounds_of`` says of each, in the order of ``trials``, in how many it takes
+    part, the first ones. Where it is empty all take part in all ``rounds``.
     """
 
     trials: Sequence[Trial | Probe]
     rounds: int
     seed: int
+    rounds_of: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError(f"a plan has at least one round, not {self.rounds}")
+        if not self.rounds_of:
+            object.__setattr__(self, "rounds_of", (self.rounds,) * len(self.trials))
+        if len(self.rounds_of) != len(self.trials):
+            raise ValueError(f"{len(self.rounds_of)} numbers of rounds for {len(self.trials)} trials")
+        if not all(1 <= own <= self.rounds for own in self.rounds_of):
+            raise ValueError(
+                f"a trial takes part in 1 to {self.rounds} rounds, not in {list(self.rounds_of)}"
+            )
 
     def round(self, number: int) -> list[Trial | Probe]:
-        """One round's trials in their order, which depends on seed and number alone."""
-        order = list(self.trials)
+        """Those that take part in a round in their order, which depends on them, seed and number alone."""
+        order = [trial for trial, own in zip(self.trials, self.rounds_of, strict=True) if number < own]
         random.Random(f"{self.seed} {number}").shuffle(order)
         return order
 
@@ -44,7 +56,8 @@ class Plan:
 
     def seconds(self) -> float:
         """About how long it takes, if no trial has to be repeated."""
-        return self.rounds * sum(trial.seconds() for trial in self.trials)
+        both = zip(self.trials, self.rounds_of, strict=True)
+        return sum(trial.seconds() * own for trial, own in both)
 
 
 def place_by_ratio(peak: float, ratios: Sequence[float]) -> tuple[float, ...]:

@@ -68,7 +68,7 @@ def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> 
         raise ValueError("two trials of the plan are the same: tell them apart by their labels")
     attempts = Counter(row["key"] for row in journal.rows)
     missing = sum(not attempts[k] for trials in rounds for k in trials)
-    summary = Summary(skipped=len(plan.trials) * plan.rounds - missing)
+    summary = Summary(skipped=sum(map(len, rounds)) - missing)
 
     with tqdm(total=missing, unit="trial", smoothing=0, disable=not (progress and missing)) as bar:
         for number, trials in enumerate(rounds):
@@ -91,16 +91,17 @@ def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> 
 def calibrated(journal: Journal, trial: Trial, run: Run) -> Row:
     """Return a valid row of a trial that a plan depends on: the journal's, or one measured and stored now.
 
-    Raises ``RuntimeError`` if no attempt of this call comes out valid.
+    Of what this machine does not have it is the row that says so. Raises ``RuntimeError`` if no attempt of this call
+    comes out valid.
     """
     key = keys()(trial, 0)
     row = journal.get(key)
     before = sum(r["key"] == key for r in journal.rows)
     for attempt in range(before + 1, before + 1 + CALIBRATION_ATTEMPTS):
-        if _valid(row):
+        if _settled(row):
             return row
         row = _record(journal, run, trial, {"key": key, "round": 0, "attempt": attempt})
-    if _valid(row):
+    if _settled(row):
         return row
     raise RuntimeError(
         f"cannot find the peak of {trial.label} ({trial.workload}, {trial.charge} pays): none of "
@@ -110,7 +111,7 @@ def calibrated(journal: Journal, trial: Trial, run: Run) -> Row:
 
 
 def complete_rounds(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return the last row of each trial of ``plan``, of the rounds in which every trial has one.
+    """Return the last row of each trial of ``plan``, of the rounds in which every trial that takes part has one.
 
     Keys hold machine, kernel and binary: rows of another machine, or of a server since changed, stay out.
     """
@@ -118,7 +119,7 @@ def complete_rounds(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     rounds = {key(trial, number): number for number, trial in plan.ordered()}
     rows = frame[frame["key"].isin(list(rounds))].drop_duplicates("key", keep="last")
     number = rows["key"].map(rounds)
-    whole = number.map(number.value_counts()) == len(plan.trials)
+    whole = number.map(number.value_counts()) == number.map(Counter(rounds.values()))
     return rows[whole].reset_index(drop=True)
 
 

@@ -45,6 +45,31 @@ def test_time_is_that_of_all_rounds():
     )
 
 
+def test_a_trial_takes_part_in_as_many_rounds_as_it_is_given_with_all_others_of_them():
+    plan = Plan("abc", rounds=4, seed=1, rounds_of=(4, 2, 1))
+    assert [sorted(plan.round(number)) for number in range(4)] == [["a", "b", "c"], ["a", "b"], ["a"], ["a"]]
+    assert [number for number, _ in plan.ordered()] == [0, 0, 0, 1, 1, 2, 3]
+    assert plan.round(1) == Plan("abc", rounds=2, seed=1, rounds_of=(2, 2, 1)).round(1)
+
+
+@pytest.mark.parametrize(
+    ("rounds_of", "said"),
+    [((2, 3), "1 to 2 rounds"), ((0, 2), "1 to 2 rounds"), ((2,), "1 numbers of rounds")],
+)
+def test_rounds_of_trials_that_cannot_be(rounds_of, said):
+    with pytest.raises(ValueError, match=said):
+        Plan("ab", rounds=2, seed=1, rounds_of=rounds_of)
+
+
+def test_time_is_each_trial_s_own_as_often_as_it_takes_part():
+    probes = [
+        Probe("c", "cost", "trial", "smoke", "plain", {"seconds": seconds}, str(seconds))
+        for seconds in (0.2, 3.0)
+    ]
+    expected = 5 * (0.2 + OVERHEAD_OF_A_PROBE_S) + 2 * (3.0 + OVERHEAD_OF_A_PROBE_S)
+    assert Plan(probes, 5, 0, (5, 2)).seconds() == pytest.approx(expected)
+
+
 def test_targets_are_short_numbers_near_their_ratio_in_the_ratios_order():
     ratios = (0.5, 0.8, 1.0, 1.001, 1.2, 1.6, 2.1)
     for peak in (0.0123456, 7.0, 983.4, 18_432.1, 123_456.7):

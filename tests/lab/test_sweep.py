@@ -144,6 +144,20 @@ def test_only_complete_rounds_and_each_trial_s_last_attempt(journal):
     assert complete_rounds(journal.to_frame(), larger).empty
 
 
+def test_a_round_is_whole_with_those_that_take_part_in_it(journal):
+    plan = replace(PLAN, rounds_of=(3, 1, 1, 3))
+    assert run_sweep(plan, journal, Lab(), progress=False).ran == 4 + 2 + 2
+    again = run_sweep(plan, journal, Lab(), progress=False)
+    assert (again.ran, again.skipped) == (0, 8)
+    rows = complete_rounds(journal.to_frame(), plan)
+    assert sorted(zip(rows["round"], rows["label"], strict=True)) == sorted(
+        (number, trial.label) for number, trial in plan.ordered()
+    )
+    assert set(complete_rounds(journal.to_frame(), PLAN)["round"]) == {0}, (
+        "of all trials only the first is whole"
+    )
+
+
 @pytest.mark.parametrize("what", ["machine", "kernel", "binary"])
 def test_rounds_of_different_machines_are_never_pooled(journal, machine, what):
     run_sweep(PLAN, journal, Lab(), progress=False)
