@@ -56,7 +56,8 @@ def test_all_requests_are_served_and_counted_by_worker(serve, specweb, client, s
     workers = server.workers()
     assert len(workers) == WORKERS
     total = server.counters()
-    assert all(total[name] == sum(worker[name] for worker in workers) for name in total)
+    sums = total.keys() - {"turn_max_us"}  # which is the longest of any
+    assert all(total[name] == sum(worker[name] for worker in workers) for name in sums)
     assert (total["accepts"], total["requests"], total["connections_open"]) == (60, 60, 60)
     # Connections stay with the worker that accepted them.
     assert [worker["requests"] for worker in workers] == [worker["accepts"] for worker in workers]
