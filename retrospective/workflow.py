@@ -6,7 +6,10 @@ import ast
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +42,16 @@ def retrospective(source: str, profile: str, target: Path, chapters: Sequence[st
             print(f"— {name}: trials of the {profile} profile")
             chapter(name).run(profile)
     inputs = fingerprint(source, profile)
+    page = target / "retrospective.html"
+    made: list[tuple[Path, Callable[[], None]]] = []
     for name in chapters:
         notebook = executed_path(name, source, profile)
-        with_stamp(
-            notebook, inputs, lambda name=name, notebook=notebook: execute(name, source, profile, notebook)
-        )
-    page = target / "retrospective.html"
-    with_stamp(page, inputs, lambda: write(source, profile, target))
+        made.append((notebook, partial(execute, name, source, profile, notebook)))
+    made.append((page, partial(write, source, profile, target)))
+    # What is recorded stays as it is, so all are made at once. A live notebook may measure: nothing runs beside it.
+    with ThreadPoolExecutor(os.cpu_count() if source == "recorded" else 1) as pool:
+        for done in [pool.submit(with_stamp, product, inputs, make) for product, make in made]:
+            done.result()
     for document in sorted(target.glob("retrospective.*")):
         if document.suffix in {".html", ".pdf"}:
             print(document.relative_to(paths.ROOT) if document.is_relative_to(paths.ROOT) else document)
