@@ -58,6 +58,15 @@ def cost(frame: pd.DataFrame, call: probes.Call) -> pd.DataFrame:
     return probes.cell(frame, "cost", call, probes.CLAIM_BYTES if call[0] == "read" else None)
 
 
+def question(frame: pd.DataFrame) -> pd.Series:
+    """Cost of preadv2(RWF_NOWAIT) by itself ÷ the plain call's, of a cached read: a value a round."""
+    found = cost(frame, CACHED)
+    over_plain, over_question = (
+        probes.of(found, f"ratio_{what}", "nowait") for what in ("plain", "raw_nowait")
+    )
+    return (over_plain / over_question).dropna()
+
+
 def blocking(frame: pd.DataFrame, series: str) -> list[tuple[probes.Call, pd.DataFrame]]:
     """Those calls that a series has and whose plain counterpart blocks on this machine, each with its probes."""
     found = []

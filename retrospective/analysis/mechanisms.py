@@ -16,10 +16,11 @@ from retrospective.analysis.statistics import Effect
 
 @dataclass(frozen=True)
 class Cause:
-    """A counter that must move with an effect: the ratio that has to be above 1."""
+    """A counter that must move with an effect: the ratio that has to be above 1; ``beside`` adds what explains it."""
 
     name: str
     effect: Effect
+    beside: str = ""
 
     @property
     def moved(self) -> bool | None:
@@ -30,7 +31,8 @@ class Cause:
         """One phrase for the ledger."""
         found = fmt_ratio_interval(self.effect.value, self.effect.low, self.effect.high)
         state = {True: "moved with it", False: "did not move with it", None: "not measured"}[self.moved]
-        return f"{self.name} {found}: {state}" if self.moved is not None else f"{self.name}: {state}"
+        told = f"{self.name} {found}: {state}" if self.moved is not None else f"{self.name}: {state}"
+        return f"{told}; {self.beside}" if self.beside else told
 
 
 Mechanism = Callable[[Evidence], Cause]

@@ -54,8 +54,8 @@ PROBE_COUNTS = (
     *("device_write_bytes", "disk_read_bytes", "disk_write_bytes"),
 )
 PROBE_LEVELS = (
-    *("call_ns", "plain_ns", "glibc_ns", "call_cpu_ns", "plain_cpu_ns", "glibc_cpu_ns"),
-    *(f"ratio_{what}{q}" for what in ("plain", "glibc") for q in ("", "_p10", "_p90")),
+    *(f"{what}_{time}" for what in ("call", "plain", "glibc", "raw_nowait") for time in ("ns", "cpu_ns")),
+    *(f"ratio_{what}{q}" for what in ("plain", "glibc", "raw_nowait") for q in ("", "_p10", "_p90")),
     *(f"{what}_{q}_ns" for what in ("held", "total", "plain", "resumed") for q in QUANTILES),
     *("with_ns", "without_ns", "added_ns", "added_p10_ns", "added_p90_ns", "added_ratio"),
     *("cpu_us", "evicted_share"),

@@ -213,6 +213,14 @@ def test_a_cached_read_is_held_to_its_bound(rows):
     assert result("laio-cached-read")["holds"] is False
 
 
+def test_what_asks_first_is_told_from_the_price_of_the_question(rows):
+    rows += [{"ratio_plain": 1.21, "ratio_raw_nowait": 1.02}, {"ratio_plain": 1.22, "ratio_raw_nowait": 1.01}]
+    found = result("nowait-cached-read")
+    assert found["holds"] is False
+    assert found["note"] == "preadv2(RWF_NOWAIT) by itself costs 1.20 plain calls"
+    assert result("nowait-of-preadv2")["holds"] is True
+
+
 def test_io_uring_has_no_bound_and_tells_its_paths(rows):
     rows += [{"ratio_plain": 1.5}]
     found = result("uring-cached-read")

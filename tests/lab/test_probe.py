@@ -73,6 +73,14 @@ def test_the_program_measures_and_its_words_become_columns(engine, release):
     assert str(module.FOLDER) not in json.dumps(row)
 
 
+def test_an_engine_that_asks_first_is_compared_with_the_question_too(release):
+    row = run_probe(probe("nowait"))
+    assert row["errors"] == 0, row["reason"]
+    if row["path_hit"]:
+        assert row["ratio_raw_nowait"] == pytest.approx(row["call_ns"] / row["raw_nowait_ns"], rel=0.5)
+    assert run_probe(probe("plain"))["raw_nowait_ns"] is None
+
+
 def test_what_an_engine_does_not_have_is_unavailable_and_says_why(release):
     row = run_probe(probe("linux-aio", operation="pipe", state="present", seconds=0.05))
     assert (row["valid"], row["status"]) == (False, "unavailable")

@@ -1,8 +1,10 @@
 /* cost.c: what an operation costs from the call until its completion is in hand.
  *
  * Operations are timed in blocks of about 100 us, one if an operation takes 20 us: two clock reads a block, and nothing
- * in it but the calls. A block by the engine, one by inlined system calls and one by the C library make a triple, in an
- * order that is drawn for each; the ratios are those within a triple, which share what the machine was doing just then.
+ * in it but the calls. A block by the engine, one by inlined system calls and one by the C library make a turn, in an
+ * order that is drawn for each; the ratios are those within a turn, which share what the machine was doing just then.
+ * The engine that asks the kernel first (nowait) is compared with that question alone, too: no engine that asks can be
+ * cheaper.
  */
 #include "cost.h"
 
@@ -17,16 +19,19 @@
 
 #define BLOCK_NS 100000
 #define ALONE_NS 20000 /* an operation that takes longer is a block */
-#define TRIPLES_AT_LEAST 30
-#define WARM_UP 5 /* triples */
+#define TURNS_AT_LEAST 30
+#define WARM_UP 5 /* turns */
 
 static const struct cost_kind *const kinds[] = {&cost_pipe, &cost_read, &cost_openstat};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
-static const char *const ways[WAYS_TO_CALL] = {"engine", "plain call", "C library"};
+static const struct {
+    const char *name, *field;
+} ways[WAYS_TO_CALL] = {
+    {"engine", "call"}, {"plain call", "plain"}, {"C library", "glibc"}, {"preadv2(RWF_NOWAIT)", "raw_nowait"}};
 
 struct found {
-    struct samples each[WAYS_TO_CALL], ratio_plain, ratio_glibc;
+    struct samples each[WAYS_TO_CALL], ratio[WAYS_TO_CALL]; /* of the engine to each */
     double cpu_ns[WAYS_TO_CALL]; /* sums */
 };
 
@@ -44,7 +49,7 @@ static struct block run_block(struct cost *cost, int way, unsigned n)
     uint64_t cpu = cpu_ns() - cpu_before;
     if (!cost->kind->right(cost, n, sum))
         bench_wrong(cost->bench, "%s %s: a block of %u by the %s: sum of results %ld", cost->kind->name, cost->state, n,
-                    ways[way], sum);
+                    ways[way].name, sum);
     return (struct block){.ns = (double)(end - begin) / n, .cpu_ns = (double)cpu / n};
 }
 
@@ -63,21 +68,39 @@ static unsigned choose_length(struct cost *cost)
     return n < 1 ? 1 : n > cost->block_at_most ? cost->block_at_most : n;
 }
 
-static void run_triple(struct cost *cost, unsigned n, struct found *found)
+static void run_turn(struct cost *cost, unsigned n, struct found *found)
 {
-    uint32_t order[WAYS_TO_CALL] = {BY_ENGINE, BY_PLAIN, BY_GLIBC};
+    uint32_t order[WAYS_TO_CALL] = {BY_ENGINE, BY_PLAIN, BY_GLIBC, BY_RAW_NOWAIT};
     struct block blocks[WAYS_TO_CALL];
-    bench_shuffle(cost->bench, order, WAYS_TO_CALL);
-    for (int i = 0; i < WAYS_TO_CALL; i++)
+    bench_shuffle(cost->bench, order, cost->ways);
+    for (unsigned i = 0; i < cost->ways; i++)
         blocks[order[i]] = run_block(cost, (int)order[i], n);
     if (found == NULL)
         return;
-    for (int way = 0; way < WAYS_TO_CALL; way++) {
+    for (unsigned way = 0; way < cost->ways; way++) {
         samples_add(&found->each[way], blocks[way].ns);
+        samples_add(&found->ratio[way], blocks[BY_ENGINE].ns / blocks[way].ns);
         found->cpu_ns[way] += blocks[way].cpu_ns;
     }
-    samples_add(&found->ratio_plain, blocks[BY_ENGINE].ns / blocks[BY_PLAIN].ns);
-    samples_add(&found->ratio_glibc, blocks[BY_ENGINE].ns / blocks[BY_GLIBC].ns);
+}
+
+static void report_way(struct bench *bench, struct found *found, int way)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%s_ns", ways[way].field);
+    report_number(bench, name, samples_median(&found->each[way]));
+    snprintf(name, sizeof name, "%s_cpu_ns", ways[way].field);
+    report_number(bench, name, found->cpu_ns[way] / (double)bench->samples);
+    if (way == BY_ENGINE)
+        return;
+    static const struct {
+        const char *suffix;
+        double share;
+    } quantiles[] = {{"", .5}, {"_p10", .1}, {"_p90", .9}};
+    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
+        snprintf(name, sizeof name, "ratio_%s%s", ways[way].field, quantiles[i].suffix);
+        report_number(bench, name, samples_quantile(&found->ratio[way], quantiles[i].share));
+    }
 }
 
 static void measure(struct cost *cost, struct found *found)
@@ -86,30 +109,18 @@ static void measure(struct cost *cost, struct found *found)
     unsigned n = choose_length(cost);
     bench_begins(bench);
     for (int i = 0; i < WARM_UP && bench_is_patient(bench); i++)
-        run_triple(cost, n, NULL);
+        run_turn(cost, n, NULL);
     bench->pages_seen = bench->pages_absent = 0;
     meters_begin(&bench->meters, bench->laio, bench->options.folder);
-    for (bench_begins(bench); bench_goes_on(bench, TRIPLES_AT_LEAST); bench->samples++)
-        run_triple(cost, n, found);
+    for (bench_begins(bench); bench_goes_on(bench, TURNS_AT_LEAST); bench->samples++)
+        run_turn(cost, n, found);
     meters_end(&bench->meters, bench->laio);
     found->cpu_ns[BY_ENGINE] += meters_children_ns(&bench->meters) / n;
 
-    static const char *const names[WAYS_TO_CALL] = {"call", "plain", "glibc"};
     report_count(bench, "block_operations", n);
     report_count(bench, "in_flight", bench->options.in_flight);
-    for (int way = 0; way < WAYS_TO_CALL; way++) {
-        char name[32];
-        snprintf(name, sizeof name, "%s_ns", names[way]);
-        report_number(bench, name, samples_median(&found->each[way]));
-        snprintf(name, sizeof name, "%s_cpu_ns", names[way]);
-        report_number(bench, name, found->cpu_ns[way] / (double)bench->samples);
-    }
-    report_number(bench, "ratio_plain", samples_median(&found->ratio_plain));
-    report_number(bench, "ratio_plain_p10", samples_quantile(&found->ratio_plain, .1));
-    report_number(bench, "ratio_plain_p90", samples_quantile(&found->ratio_plain, .9));
-    report_number(bench, "ratio_glibc", samples_median(&found->ratio_glibc));
-    report_number(bench, "ratio_glibc_p10", samples_quantile(&found->ratio_glibc, .1));
-    report_number(bench, "ratio_glibc_p90", samples_quantile(&found->ratio_glibc, .9));
+    for (unsigned way = 0; way < cost->ways; way++)
+        report_way(bench, found, (int)way);
     report_count(bench, "rescued", cost->rescued);
 }
 
@@ -157,6 +168,8 @@ static bool supported(struct cost *cost)
             return false;
     if (cost->kind->probe != NULL && !cost->kind->probe(cost))
         return false;
+    bool asks = strcmp(cost->bench->options.engine, "nowait") == 0;
+    cost->ways = asks && cost->kind->asked != NULL && cost->kind->asked(cost) ? WAYS_TO_CALL : BY_RAW_NOWAIT;
     run_block(cost, BY_ENGINE, 1);
     return !bench_refused(cost->bench, cost->kind->calls[0].name);
 }
@@ -181,10 +194,10 @@ static void run(struct bench *bench)
     cost->kind->end(cost);
     free(cost->buffer);
     free(cost);
-    for (int way = 0; way < WAYS_TO_CALL; way++)
+    for (int way = 0; way < WAYS_TO_CALL; way++) {
         samples_free(&found.each[way]);
-    samples_free(&found.ratio_plain);
-    samples_free(&found.ratio_glibc);
+        samples_free(&found.ratio[way]);
+    }
 }
 
 static void help(FILE *out)

@@ -11,7 +11,8 @@
 
 enum { LAZY, READY };
 
-enum { BY_ENGINE, BY_PLAIN, BY_GLIBC, WAYS_TO_CALL };
+/* The last one only where it is what the engine asks, and can be answered. */
+enum { BY_ENGINE, BY_PLAIN, BY_GLIBC, BY_RAW_NOWAIT, WAYS_TO_CALL };
 
 #define BLOCK_AT_MOST 4096 /* operations; a power of two */
 
@@ -22,6 +23,7 @@ struct cost {
     const char *state;
     uint64_t bytes;
     unsigned block_at_most;
+    unsigned ways;
 
     struct data data;
     struct slots slots;
@@ -61,6 +63,7 @@ struct cost_kind {
     } calls[2]; /* that the engine has to have */
     bool (*prepare)(struct cost *);              /* false with why */
     bool (*probe)(struct cost *);                /* NULL, or a first operation by the engine: false with why */
+    bool (*asked)(struct cost *);                /* NULL, or is preadv2(RWF_NOWAIT) answered here? */
     void (*ready)(struct cost *, unsigned n);    /* before each block, untimed */
     bool (*right)(struct cost *, unsigned n, long sum); /* after it */
     void (*end)(struct cost *);
