@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from retrospective import paths
-from retrospective.lab import cgroups, pagecache
+from retrospective.lab import cgroups, disk_2004, pagecache
 from retrospective.lab.disks import disk_of
 from retrospective.lab.hosts import CLIENT, Lab, LabError, LabUnavailable
 from retrospective.lab.peers import PEERS
@@ -51,6 +51,7 @@ def capabilities() -> list[Capability]:
             _memory_cgroup,
             "run as root, or delegate a memory cgroup (systemd-run --user --scope)",
         ),
+        _disk_2004(),
         _probe("cachestat", _cachestat, "Linux 6.5 or newer; mincore(2) is used instead"),
         _probe(
             "io_uring", _io_uring, "sudo sysctl kernel.io_uring_disabled=0, and allow it in the container"
@@ -134,6 +135,12 @@ def _system_call(number: int, *arguments: object) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def _disk_2004() -> Capability:
+    reason = disk_2004.absent()
+    detail = "ext4 on a loop device over a FUSE file that a single arm serves"
+    return _entry("disk-2004", reason is None, detail, reason or "")
 
 
 def _cachestat() -> str:

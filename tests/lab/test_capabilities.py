@@ -19,6 +19,7 @@ def test_every_capability_is_there_or_says_how_to_get_it(release):
         "steering",
         "packet-sockets",
         "memory-cgroup",
+        "disk-2004",
         "cachestat",
         "io_uring",
     } <= set(names)
