@@ -20,6 +20,7 @@ from retrospective.lab.trial import Row, Trial
 
 #: The profile of the benchmarks: longer probes than a figure's, since each stands for itself.
 PROFILE = replace(lazy.PROFILES["paper"], cost_s=0.5, upcall_s=1.0, server_s=1.0)
+WORKLOAD = lazy.SERVER_WORKLOADS[0]
 BLOCKS = 200_000
 OPERATIONS = 1_000_000
 
@@ -119,8 +120,8 @@ def stolen_when_preempted() -> Measured:
 @functools.cache
 def _server_rows() -> dict[str, list[Row]]:
     """Both engines in the server at every load, in turn."""
-    peak = lazy.find_peak(PROFILE, _recorded) or CALIBRATION_TARGET
-    planned = lazy.trials.servers_under_load(PROFILE, peak)
+    peak = lazy.find_peak(PROFILE, WORKLOAD, _recorded) or CALIBRATION_TARGET[WORKLOAD]
+    planned = lazy.trials.servers_under_load(PROFILE, {WORKLOAD: peak})
     return interleaved({trial.label: trial for trial in planned})
 
 
@@ -213,7 +214,7 @@ BENCHMARKS = (
     Benchmark("laio-stolen-preempted", "losses of the CPU taken for a block", stolen_when_preempted, 0),
     *(
         Benchmark(f"laio-cpu-{load * 100:.0f}", f"{_CPU}{load:.0%} of its peak", _cpu(load), 1.05)
-        for load in PROFILE.loads
+        for load in PROFILE.loads[WORKLOAD]
     ),
     Benchmark("laio-missed", f"blocks not noticed, of {BLOCKS:,}", missed, 0, long=True),
     Benchmark(

@@ -9,6 +9,8 @@ import pandas as pd
 from retrospective.analysis import probes, rows
 
 LAZY = "activation"
+#: The workload on which claims about the server's CPU per reply are judged; what others there are stands beside it.
+JUDGED_WORKLOAD = rows.WORKLOADS[0]
 #: Every series, in the order of tables and figures.
 SERIES = (
     *("plain", LAZY, "activation (timer)", "uring", "nowait", "pool", "amped", "posix-aio", "linux-aio"),
@@ -136,9 +138,10 @@ def upcalls(frame: pd.DataFrame, series: str, busy: str) -> pd.DataFrame:
     return probes.trials(frame, "upcall", design=series, busy=busy)
 
 
-def server_trials(frame: pd.DataFrame) -> pd.DataFrame:
-    """Valid trials of the server, with its engine in the column ``series``."""
-    found = rows.valid(frame, chapter=probes.CHAPTER, experiment="lazy-cpu") if len(frame) else frame
+def server_trials(frame: pd.DataFrame, workload: str = JUDGED_WORKLOAD) -> pd.DataFrame:
+    """Valid trials of the server under a workload, with its engine in the column ``series``."""
+    where = {"chapter": probes.CHAPTER, "experiment": "lazy-cpu", "workload": workload}
+    found = rows.valid(frame, **where) if len(frame) else frame
     found = found[found["charge"].isin(rows.CHARGES)] if len(found) else found
     if found.empty:
         return found
@@ -146,9 +149,14 @@ def server_trials(frame: pd.DataFrame) -> pd.DataFrame:
     return found.assign(series=engine, x_ratio=found["x_ratio"].astype(float).round(3))
 
 
-def server_costs(frame: pd.DataFrame) -> dict[float, pd.Series]:
+def server_workloads(frame: pd.DataFrame) -> list[str]:
+    """Workloads under which there are valid trials of the server, the judged one first."""
+    return [workload for workload in rows.WORKLOADS if len(server_trials(frame, workload))]
+
+
+def server_costs(frame: pd.DataFrame, workload: str = JUDGED_WORKLOAD) -> dict[float, pd.Series]:
     """Load, as a ratio to the peak -> CPU per reply with the lazy engine ÷ with plain calls, a value a round."""
-    found = server_trials(frame)
+    found = server_trials(frame, workload)
     table = rows.paired(found, "server_cpu_us_per_reply", by="series", index=("round", "x_ratio"))
     if not {LAZY, "plain"} <= set(table):
         return {}

@@ -12,6 +12,7 @@ from retrospective.analysis.figures.style import (
     BLACK,
     GREY,
     PALE,
+    WORKLOAD_NAMES,
     NothingToDraw,
     Site,
     common_entries,
@@ -145,17 +146,29 @@ def _dot(cell: Axes, ratios: pd.Series, y: float, series: str, faint: bool) -> N
 @styled
 def cpu(site: Site, reference: Site | None = None) -> Figure:
     """Draw the server's CPU time per reply by load, with lazy reads and with plain ones, and their ratio."""
-    trials = laziness.server_trials(site.frame)
-    if trials.empty:
+    workloads = laziness.server_workloads(site.frame)
+    if not workloads:
         raise NothingToDraw("no valid trials of the server with lazy reads")
-    figure, ((level, ratio),) = panels(1, 2, height=2.4)
-    loads = sorted(trials["x_ratio"].unique())
-    names = [name for name in ("plain", laziness.LAZY) if (trials["series"] == name).any()]
+    figure, cells = panels(len(workloads), 2, height=2.4)
+    for (level, ratio), workload in zip(cells, workloads, strict=True):
+        _cpu(level, ratio, site, reference, workload)
+        if len(workloads) > 1:
+            level.set_ylabel(f"{WORKLOAD_NAMES[workload]}\n{level.get_ylabel()}")
+    entries = [(series_style(name), f"reads by {name}") for name in ("plain", laziness.LAZY)]
+    entries.append((BOUND, f"{NEGLIGIBLE:g}"))
+    key(figure, None, entries + common_entries(reference, bars=True))
+    return figure
+
+
+def _cpu(level: Axes, ratio: Axes, site: Site, reference: Site | None, workload: str) -> None:
+    """Draw one workload: the levels of both engines, and their ratio."""
+    loads = sorted(laziness.server_trials(site.frame, workload)["x_ratio"].unique())
+    names = ("plain", laziness.LAZY)
     for source in (reference, site):
         if source is None:
             continue
         faint = source is reference
-        found = laziness.server_trials(source.frame)
+        found = laziness.server_trials(source.frame, workload)
         for n, name in enumerate(names if len(found) else ()):
             mine = found[found["series"] == name].groupby("x_ratio")["server_cpu_us_per_reply"]
             x = np.array([loads.index(x) if x in loads else np.nan for x, _ in mine])
@@ -163,7 +176,8 @@ def cpu(site: Site, reference: Site | None = None) -> Figure:
             keep = np.isfinite(x)
             dodge = 0.1 * (n - (len(names) - 1) / 2)
             line(level, x[keep] + dodge, y[keep], faint=faint, bars=True, **series_style(name))
-        effects = {x: ratio_interval(r) for x, r in laziness.server_costs(source.frame).items() if x in loads}
+        costs = laziness.server_costs(source.frame, workload)
+        effects = {x: ratio_interval(r) for x, r in costs.items() if x in loads}
         x = np.array([loads.index(x) for x in effects], dtype=float)
         y = np.array([(e.value, e.low, e.high) for e in effects.values()]).reshape(-1, 3)
         line(ratio, x, y, faint=faint, bars=True, **series_style(laziness.LAZY))
@@ -187,7 +201,3 @@ def cpu(site: Site, reference: Site | None = None) -> Figure:
         cell.set_xlabel("offered load, of the server's own peak")
     level.set_ylabel("server CPU per reply, µs")
     ratio.set_ylabel("activation ÷ plain")
-    entries = [(series_style(name), f"reads by {name}") for name in names]
-    entries.append((BOUND, f"{NEGLIGIBLE:g}"))
-    key(figure, None, entries + common_entries(reference, bars=True))
-    return figure

@@ -37,6 +37,9 @@ COSTS = {
     "openstat_cold": ("openstat", "cold"),
 }
 
+#: What the server's clients ask for, as the table says it.
+FILES = {"one-packet": "one of 1 KiB", "specweb99-like": "SPECweb99-like"}
+
 
 def lazy_values(frame: pd.DataFrame, facts: Mapping[str, Any]) -> Values:
     """Everything that the chapter on lazy I/O says of one machine."""
@@ -248,26 +251,26 @@ def _in_which(calls: list[probes.Call], of: int) -> str:
 
 
 def server_values(frame: pd.DataFrame) -> Values:
-    """CPU per reply of the server by load, with lazy reads and with plain ones."""
-    trials = laziness.server_trials(frame)
-    costs = laziness.server_costs(frame)
+    """CPU per reply of the server by workload and load, with lazy reads and with plain ones."""
     found = []
-    for load, part in trials.groupby("x_ratio") if len(trials) else ():
-        levels = {
-            name: fmt_number(mean_interval(part.loc[part["series"] == name, "server_cpu_us_per_reply"])[0])
-            for name in ("plain", LAZY)
-        }
-        target = float(part["target_per_s"].median())
-        found.append(
-            {
-                "load": fmt_percent(float(load)),
-                "offered": fmt_number(target),
-                "plain_us": levels["plain"],
-                "lazy_us": levels[LAZY],
-                "ratio": _or_dash(effect(costs[float(load)])) if float(load) in costs else MISSING,
-            }
-        )
-    placed = trials[trials["x_ratio"] > 0] if len(trials) else trials
+    for workload in laziness.server_workloads(frame):
+        costs = laziness.server_costs(frame, workload)
+        for load, part in laziness.server_trials(frame, workload).groupby("x_ratio"):
+            plain, lazy = (
+                part.loc[part["series"] == name, "server_cpu_us_per_reply"] for name in ("plain", LAZY)
+            )
+            found.append(
+                {
+                    "files": FILES[workload],
+                    "load": fmt_percent(float(load)),
+                    "offered": fmt_number(float(part["target_per_s"].median())),
+                    "plain_us": fmt_number(mean_interval(plain)[0]),
+                    "lazy_us": fmt_number(mean_interval(lazy)[0]),
+                    "ratio": _or_dash(effect(costs[float(load)])) if float(load) in costs else MISSING,
+                }
+            )
+    judged = laziness.server_trials(frame)
+    placed = judged[judged["x_ratio"] > 0] if len(judged) else judged
     return {
         "measured": bool(found),
         "rows": found,

@@ -7,12 +7,13 @@ Its experiments share one journal. Those of lazybench (servers/lazy_io/bench) dr
 - ``upcall``: from the block until the loop goes on; ``preempted``: whether losing the CPU is taken for a block;
 - ``sleep``: what watching adds to a loop that sleeps;
 
-and ``lazy-cpu`` is trials of the server ``lazy``: CPU per reply with the lazy engine and with plain calls.
+and ``lazy-cpu`` is trials of the server ``lazy``: CPU per reply with the lazy engine and with plain calls, of one file
+and of SPECweb99's mix, all in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import servers
@@ -31,6 +32,7 @@ from retrospective.experiments.lazy.settings import (
     PARTNER_CPU,
     REQUESTS_PER_CONNECTION,
     SERIES,
+    SERVER_WORKLOADS,
 )
 from retrospective.experiments.runner import Measurement, measure
 from retrospective.lab import probe
@@ -51,34 +53,36 @@ def absent() -> str | None:
     return servers.unavailable().get("lazy")
 
 
-def find_peak(profile: Profile, record: Record) -> float:
+def find_peak(profile: Profile, workload: str, record: Record) -> float:
     """Requests/s up to which server (with plain calls) and client keep up: recorded trials of a climb."""
 
     def offered(target_per_s: float) -> float:
-        trial = trials.server(profile, "plain", target_per_s, None, kind="calibration")
+        trial = trials.server(profile, workload, "plain", target_per_s, None, kind="calibration")
         return float(record(trial).get("replies_per_s") or 0.0)
 
-    return climb(offered, CALIBRATION_TARGET, profile.calibration_steps)
+    return climb(offered, CALIBRATION_TARGET[workload], profile.calibration_steps)
 
 
-def plan(profile: Profile, peak_per_s: float) -> Plan:
-    """All probes and trials of a profile; without a peak those of the server are left out."""
+def plan(profile: Profile, peaks: Mapping[str, float]) -> Plan:
+    """All probes and trials of a profile; a workload without a peak, requests/s, is left out."""
     planned: list[Any] = []
     for experiment, probes in trials.PROBES.items():
         if experiment in profile.experiments:
             planned += probes(profile)
-    if "lazy-cpu" in profile.experiments and peak_per_s > 0:
-        planned += trials.servers_under_load(profile, peak_per_s)
+    if "lazy-cpu" in profile.experiments:
+        planned += trials.servers_under_load(profile, peaks)
     if not planned:
         raise ValueError("nothing is left to measure: check experiments, engines and bytes")
-    return Plan(planned, rounds=profile.rounds, seed=2004)
+    rounds_of = [profile.rounds_of(one) for one in planned]
+    return Plan(planned, max(rounds_of), seed=2004, rounds_of=rounds_of)
 
 
 def seconds(profile: Profile) -> float:
     """About how long a profile takes, calibration included, if nothing has to be repeated."""
-    climbing = trials.server(profile, "plain", CALIBRATION_TARGET, None).seconds() * profile.calibration_steps
-    measured = "lazy-cpu" in profile.experiments and profile.assumed_peak is None
-    return plan(profile, CALIBRATION_TARGET).seconds() + (climbing if measured else 0.0)
+    climbed = profile.loads if "lazy-cpu" in profile.experiments and profile.assumed_peak is None else ()
+    once = [trials.server(profile, one, "plain", CALIBRATION_TARGET[one], None) for one in climbed]
+    climbing = sum(trial.seconds() for trial in once) * profile.calibration_steps
+    return plan(profile, CALIBRATION_TARGET).seconds() + climbing
 
 
 def facts() -> dict[str, Any]:
@@ -98,10 +102,9 @@ def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFr
         print(f"{probe.FOLDER.name}: {warning}; NAI_BUILD_DIR puts the build folder elsewhere")
 
     def planned(record: Record) -> Plan:
-        wanted = "lazy-cpu" in profile.experiments and why_absent is None
-        if not wanted or profile.assumed_peak:
-            return plan(profile, (profile.assumed_peak or 0.0) if wanted else 0.0)
-        return plan(profile, find_peak(profile, record))
+        wanted = profile.loads if "lazy-cpu" in profile.experiments and why_absent is None else ()
+        peaks = {one: profile.assumed_peak or find_peak(profile, one, record) for one in wanted}
+        return plan(profile, peaks)
 
     return measure(Measurement(CHAPTER, profile.name, planned, facts), progress=progress)
 
@@ -116,6 +119,7 @@ __all__ = [
     "PROFILES",
     "REQUESTS_PER_CONNECTION",
     "SERIES",
+    "SERVER_WORKLOADS",
     "Profile",
     "absent",
     "facts",

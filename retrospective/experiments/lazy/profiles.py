@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from retrospective.experiments.lazy.settings import (
     BYTES,
@@ -15,7 +16,12 @@ from retrospective.experiments.lazy.settings import (
     KIB,
     LOADS,
     SERIES,
+    SERVER_WORKLOADS,
 )
+
+if TYPE_CHECKING:
+    from retrospective.lab.probe import Probe
+    from retrospective.lab.trial import Trial
 
 Call = tuple[str, str]  # operation, state
 
@@ -39,12 +45,28 @@ class Profile:
     held: tuple[Call, ...]
     #: Series whose upcalls are timed.
     upcalls: tuple[str, ...]
-    #: Ratios to the server's own peak.
-    loads: tuple[float, ...] = LOADS
+    #: Ratios to the server's own peak, by workload.
+    loads: Mapping[str, tuple[float, ...]] = field(
+        default_factory=lambda: dict.fromkeys(SERVER_WORKLOADS, LOADS)
+    )
     #: Most trials of the climb to that peak; instead of it, for the smoke profile, an assumed one, requests/s.
     calibration_steps: int = 4
     assumed_peak: float | None = None
     experiments: tuple[str, ...] = EXPERIMENTS
+    #: Experiments that have a number of rounds of their own.
+    rounds_by: Mapping[str, int] = field(default_factory=dict)
+    #: Series that are seen once, but for reads of the size that claims are judged at.
+    seldom: tuple[str, ...] = ()
+
+    def rounds_of(self, planned: Probe | Trial) -> int:
+        """In how many rounds a probe or trial of the profile takes part."""
+        asked = planned.options
+        if planned.design in self.seldom and (asked.get("operation"), asked.get("bytes")) != (
+            "read",
+            CLAIM_BYTES,
+        ):
+            return 1
+        return self.rounds_by.get(planned.experiment, self.rounds)
 
 
 _MAIN = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
@@ -65,23 +87,23 @@ PROFILES = {
         held_engines=("plain", "activation", "linux-aio"),
         held=(("read", "cold"), ("pipe", "absent")),
         upcalls=("activation",),
-        loads=(0.5,),
+        loads=dict.fromkeys(SERVER_WORKLOADS, (0.5,)),
         assumed_peak=4_000.0,
     ),
-    # Three rounds, the least of which an interval means something, of what decides most claims: about a minute.
+    # Three rounds, the least of which an interval means something, of what decides most claims, and one of what stands
+    # beside it: about 45 seconds.
     "quick": Profile(
         "quick",
         rounds=3,
-        cost_s=0.1,
-        held_s=0.1,
-        upcall_s=0.3,
+        cost_s=0.07,
+        held_s=0.07,
+        upcall_s=0.25,
         server_s=0.3,
         engines=_MAIN,
         sizes={"cached": (CLAIM_BYTES, 64 * KIB), "cold": (CLAIM_BYTES,)},
         calls=(("pipe", "present"), ("pipe", "absent")),
         held_engines=_MAIN,
         held=(
-            ("read", "cached"),
             ("read", "cold"),
             ("read", "direct"),
             ("fsync", "dirty"),
@@ -89,6 +111,9 @@ PROFILES = {
             ("pipe", "absent"),
         ),
         upcalls=_UPCALLS[:1],
+        loads={"one-packet": (LOADS[0], LOADS[-1]), "specweb99-like": LOADS[-1:]},
+        calibration_steps=3,
+        seldom=("plain", "nowait", "posix-aio", "linux-aio"),
     ),
     "paper": Profile(
         "paper",
@@ -104,6 +129,7 @@ PROFILES = {
         held=HELD,
         upcalls=_UPCALLS,
         calibration_steps=6,
+        rounds_by={"lazy-cpu": 20},
     ),
 }
 
@@ -119,8 +145,9 @@ def profile_with(
 ) -> Profile:
     """A named profile with what a reader changed in the notebook; ``None`` keeps the profile's own.
 
-    ``engines`` takes the place of those of every probe (``plain`` is measured beside any other within each), ``bytes``
-    that of the sizes of a read, ``seconds`` that of every duration. Raises ``ValueError`` for what there is not.
+    ``rounds`` then holds for everything. ``engines`` takes the place of those of every probe (``plain`` is measured
+    beside any other within each), ``bytes`` that of the sizes of a read, ``seconds`` that of every duration. Raises
+    ``ValueError`` for what there is not.
     """
     if name not in PROFILES:
         raise ValueError(f"no profile {name!r}: there are {', '.join(PROFILES)}")
@@ -133,9 +160,10 @@ def profile_with(
     if not all(isinstance(count, int) and count > 0 for count in bytes or ()):
         raise ValueError(f"sizes are whole numbers of bytes above zero, unlike one of {list(bytes or ())}")
     profile = PROFILES[name]
+    if rounds:
+        profile = replace(profile, rounds=rounds, rounds_by={}, seldom=())
     profile = replace(
         profile,
-        rounds=rounds or profile.rounds,
         experiments=tuple(e for e in profile.experiments if not experiments or e in experiments),
     )
     if seconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from retrospective.experiments.lazy.profiles import Profile
@@ -16,10 +16,12 @@ from retrospective.experiments.lazy.settings import (
     REQUESTS_PER_CONNECTION,
     SERIES,
     SERVER_ENGINES,
+    SERVER_WORKLOADS,
     TIMEOUT_MS,
     bytes_name,
 )
 from retrospective.lab.pagecache import can_drop_caches
+from retrospective.lab.plan import place_by_ratio
 from retrospective.lab.probe import Probe
 from retrospective.lab.trial import Trial
 
@@ -120,9 +122,19 @@ def sleep(profile: Profile) -> Iterator[Probe]:
 
 
 def server(
-    profile: Profile, engine: str, target_per_s: float, ratio: float | None, kind: str = "trial"
+    profile: Profile,
+    workload: str,
+    engine: str,
+    target_per_s: float,
+    ratio: float | None,
+    kind: str = "trial",
 ) -> Trial:
-    """Offer the server ``lazy`` requests of one cached file in open loop, on persistent connections."""
+    """Offer the server ``lazy`` requests of cached files in open loop, on persistent connections."""
+    words = [engine]
+    if workload != SERVER_WORKLOADS[0]:
+        words.append(workload)
+    if ratio is not None:
+        words.append(f"{ratio:g} of the peak")
     return Trial(
         chapter=CHAPTER,
         experiment="lazy-cpu",
@@ -130,7 +142,7 @@ def server(
         profile=profile.name,
         design="lazy",
         options={"backlog": BACKLOG, "engine": engine},
-        workload="one-packet",
+        workload=workload,
         load={
             "mode": "open",
             "rate": target_per_s,
@@ -141,15 +153,18 @@ def server(
         },
         charge="receiver",
         x_ratio=ratio,
-        label=engine if ratio is None else f"{engine}, {ratio:g} of the peak",
+        label=", ".join(words),
     )
 
 
-def servers_under_load(profile: Profile, peak_per_s: float) -> Iterator[Trial]:
-    """Both engines in the same server, offered the same."""
-    for ratio in profile.loads:
-        for engine in SERVER_ENGINES:
-            yield server(profile, engine, float(f"{peak_per_s * ratio:.3g}"), ratio)
+def servers_under_load(profile: Profile, peaks: Mapping[str, float]) -> Iterator[Trial]:
+    """Both engines in the same server, offered the same; a workload without a peak is left out."""
+    for workload, ratios in profile.loads.items():
+        peak_per_s = peaks.get(workload, 0.0)
+        if peak_per_s > 0:
+            for ratio, target in zip(ratios, place_by_ratio(peak_per_s, ratios), strict=True):
+                for engine in SERVER_ENGINES:
+                    yield server(profile, workload, engine, target, ratio)
 
 
 PROBES = {"cost": cost, "held": held, "upcall": upcall, "preempted": preempted, "sleep": sleep}
