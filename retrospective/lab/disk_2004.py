@@ -59,7 +59,7 @@ class Disk2004:
     fileset
         The files; the disk's image is made from them once and kept below build/disks/.
     cpu
-        CPU of the disk's own process, which needs some 100 µs a request; ``None``: any.
+        CPU of the disk's own process, which runs before all others there, some 100 µs a request; ``None``: any.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class Disk2004:
         return self._panel["busy_ns"] / 1e9
 
     def counters(self) -> dict[str, int]:
-        """Everything that is counted: those above, reads failed and stalled, most that ever waited, odd requests."""
+        """Everything that is counted (``Panel.NAMES``): also reads that failed, the longest queue, odd requests."""
         return {name: self._panel[name] for name in disk_daemon.Panel.NAMES}
 
 

@@ -89,6 +89,7 @@ def test_it_holds_the_files(disk, files):
     told = disk.counters()
     assert told["busy_ns"] / 1e9 == disk.busy_s > 0
     assert (told["failed"], told["stalled"], told["malformed"]) == (0, 0, 0)
+    assert told["late_ns"] > 0, "this program is no faster than the arm"
     on = disks.disk_of(disk.folder)
     assert (on["device"], on["rotational"], on["warning"]) == (disk.device, True, "")
     with pytest.raises(OSError, match="Read-only"):
