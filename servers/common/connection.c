@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum progress { DONE, BLOCKED, BROKEN };
+enum progress { DONE, BLOCKED, BROKEN, OPENING };
 enum sending { AT_ONCE, BY_DESIGN }; /* readiness or completion style */
 
 static void start_timeout(struct service *service, struct connection *connection, enum timeout_class class)
@@ -202,7 +202,7 @@ static void spend(struct service *service, struct connection *connection, uint64
     }
 }
 
-/* The status for a well-formed request, and its file for 200 and 304. */
+/* The status for a well-formed request, and its file for 200. */
 static int resolve(struct service *service, struct connection *connection, const struct http_request *request,
                    struct file **file)
 {
@@ -218,10 +218,33 @@ static int resolve(struct service *service, struct connection *connection, const
         bytes -= 5;
     }
     int status = 200;
+    if (service->opens_files) {
+        *file = files_lookup(&service->files, path, (size_t)bytes, service->clock.now_ms);
+        return *file != NULL ? 200 : 503;
+    }
     *file = files_open(&service->files, path, (size_t)bytes, service->clock.now_ms, &status);
-    if (*file != NULL && request->if_modified_since >= (*file)->modified)
-        return 304;
     return status;
+}
+
+/* Begin the reply to a request; its file, for 200, is given up with it. */
+static enum progress reply(struct service *service, struct connection *connection, int status,
+                           const struct http_request *request, struct file *file, enum sending sending)
+{
+    if (file != NULL && request->if_modified_since >= file->modified)
+        status = 304;
+    if (status >= 500)
+        count(replies_5xx);
+    else if (status >= 400)
+        count(replies_4xx);
+
+    char head[REPLY_HEAD_BYTES];
+    size_t head_bytes = compose(head, service, connection, status, request, file);
+    if (file != NULL && (status != 200 || request->method == HTTP_HEAD)) {
+        file_unpin(file);
+        file = NULL;
+    }
+    connection->file = file;
+    return start_reply(connection, head, head_bytes, sending);
 }
 
 /* Answer one request; parsed is what http_parse() returned for it. */
@@ -234,11 +257,6 @@ static enum progress answer(struct service *service, struct connection *connecti
         count(requests);
         status = resolve(service, connection, request, &file);
     }
-    if (status >= 500)
-        count(replies_5xx);
-    else if (status >= 400)
-        count(replies_4xx);
-
     bool has_body = parsed > 0 && request->body_bytes > 0;
     connection->body_bytes = has_body ? request->body_bytes : 0;
     /* After a refusal, or without the 100 it waits for (RFC 9110, section 10.1.1), what the client sends next may or may
@@ -246,15 +264,12 @@ static enum progress answer(struct service *service, struct connection *connecti
     bool lost = parsed < 0 || (has_body && request->expects_continue);
     connection->close_after = lost || !request->keep_alive || service->draining;
     connection->linger_after = lost || has_body;
-
-    char head[REPLY_HEAD_BYTES];
-    size_t head_bytes = compose(head, service, connection, status, request, file);
-    if (file != NULL && (status != 200 || request->method == HTTP_HEAD)) {
-        file_unpin(file);
-        file = NULL;
-    }
+    if (file == NULL || file_is_open(file))
+        return reply(service, connection, status, request, file, sending);
     connection->file = file;
-    return start_reply(connection, head, head_bytes, sending);
+    connection->request = *request;
+    connection->replying = true;
+    return OPENING;
 }
 
 /* Visiting */
@@ -327,11 +342,11 @@ static enum connection_wish use_input(struct service *service, struct connection
         answered = true;
         enum progress progress = answer(service, connection, parsed, &request, sending);
         connection->linger_after |= at < end;
-        if (progress == BROKEN || (progress == BLOCKED && !hold(connection, at, (size_t)(end - at), from_held)))
+        if (progress == BROKEN || (progress != DONE && !hold(connection, at, (size_t)(end - at), from_held)))
             return vanished();
-        if (progress == BLOCKED) {
+        if (progress != DONE) {
             start_timeout(service, connection, TIMEOUT_SEND);
-            return CONNECTION_WRITES;
+            return progress == OPENING ? CONNECTION_OPENS : CONNECTION_WRITES;
         }
         if (connection->close_after)
             return last_reply_sent(service, connection);
@@ -372,6 +387,7 @@ static enum connection_wish go_on_replying(struct service *service, struct conne
         if (counter_value(bytes_sent) != sent_before)
             start_timeout(service, connection, TIMEOUT_SEND);
         return CONNECTION_WRITES;
+    case OPENING: /* which is over by now */
     case DONE:
         break;
     }
@@ -430,6 +446,16 @@ enum connection_wish connection_receive(struct service *service, struct connecti
     if (connection->held_bytes == 0)
         return use_input(service, connection, bytes, length, BY_DESIGN);
     return append(connection, bytes, length) ? use_held(service, connection, BY_DESIGN) : vanished();
+}
+
+enum connection_wish connection_opened(struct service *service, struct connection *connection, long result)
+{
+    int status = 200;
+    struct file *file = files_opened(&service->files, connection->file, result, service->clock.now_ms, &status);
+    connection->close_after |= service->draining;
+    start_timeout(service, connection, TIMEOUT_SEND);
+    return reply(service, connection, status, &connection->request, file, BY_DESIGN) == BLOCKED ? CONNECTION_WRITES
+                                                                                                : vanished();
 }
 
 enum connection_wish connection_sent(struct service *service, struct connection *connection, ssize_t sent)

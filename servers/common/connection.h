@@ -17,6 +17,7 @@
 #define NAI_CONNECTION_H
 
 #include "files.h"
+#include "http.h"
 #include "timeouts.h"
 
 #include <stdbool.h>
@@ -24,7 +25,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-enum connection_wish { CONNECTION_READS, CONNECTION_WRITES, CONNECTION_ENDED };
+enum connection_wish { CONNECTION_READS, CONNECTION_OPENS, CONNECTION_WRITES, CONNECTION_ENDED };
 
 struct connection {
     struct timeout timeout; /* first, so that it is its connection too; started while the connection is open */
@@ -44,6 +45,7 @@ struct connection {
     size_t head_bytes, head_sent;
     struct file *file;
     off_t file_sent;
+    struct http_request request; /* while its file is opened; without the target */
 };
 
 struct service;
@@ -57,6 +59,10 @@ enum connection_wish connection_serve(struct service *service, struct connection
  * design bounds it by receiving no more. */
 enum connection_wish connection_receive(struct service *service, struct connection *connection, const char *bytes,
                                         size_t length);
+
+/* After CONNECTION_OPENS, which only a design hears that opens files itself (service.h): what came of opening
+ * connection->file, a descriptor or minus an errno (files.h). Until then the file stays where it is. */
+enum connection_wish connection_opened(struct service *service, struct connection *connection, long result);
 
 /* What is left of the reply under way. It stays where it is until connection_sent() or connection_close(). */
 struct connection_output {

@@ -47,11 +47,13 @@ static uint32_t hash_of(const char *path, size_t bytes)
 }
 
 /* Within the root whatever the path and the links in it say (openat2(2), Linux 5.6); O_NONBLOCK against a FIFO. */
-static int open_beneath(int root, const char *path)
+const struct open_how file_how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+
+long file_open(const struct files *files, const struct file *file)
 {
-    struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    long result = syscall(SYS_openat2, files->root, file->path, &file_how, sizeof file_how);
+    return result < 0 ? -errno : result;
 }
 
 void file_unpin(struct file *file)
@@ -142,50 +144,38 @@ static void prepare_fields(struct file *file)
                                                       "Last-Modified: %s\r\n", modified);
 }
 
-/* A new file, not yet in the cache, with one pin. */
-static struct file *load(struct files *files, const char *path, size_t path_bytes, int *status)
+/* A file that is not open yet, with one pin; NULL: no memory. */
+static struct file *unopened(const char *path, size_t path_bytes, uint32_t hash)
 {
-    int descriptor;
-    do
-        descriptor = open_beneath(files->root, path);
-    while (descriptor < 0 && (errno == EMFILE || errno == ENFILE) && give_up_open_file(files, true));
-    if (descriptor < 0) {
-        *status = status_of(errno);
-        return NULL;
-    }
-    struct stat found;
-    struct file *file = NULL;
-    *status = 404;
-    if (fstat(descriptor, &found) != 0 || !S_ISREG(found.st_mode))
-        goto fail;
-    *status = 503;
-    file = calloc(1, sizeof *file + path_bytes + 1);
+    struct file *file = calloc(1, sizeof *file + path_bytes + 1);
     if (file == NULL)
-        goto fail;
+        return NULL;
     file->pins = 1;
-    file->descriptor = descriptor;
-    file->identity = found;
-    file->size = (uint64_t)found.st_size;
-    file->modified = found.st_mtime;
+    file->descriptor = -1;
+    file->hash = hash;
     file->path_bytes = (uint32_t)path_bytes;
     memcpy(file->path, path, path_bytes);
-    prepare_fields(file);
-    if (file->size <= FILE_IN_MEMORY_BYTES && file->size <= files->max_memory_bytes) {
-        file->bytes = malloc(file->size + 1); /* an empty file has contents too */
-        *status = file->bytes == NULL ? 503 : 500;
-        if (file->bytes == NULL || !read_all(descriptor, file->bytes, file->size))
-            goto fail;
-        file->descriptor = -1;
-        close(descriptor);
-    }
-    *status = 200;
     return file;
-fail:
-    if (file != NULL)
-        file_unpin(file);
-    else
-        close(descriptor);
-    return NULL;
+}
+
+/* Returns the status: 200 when all that a reply needs is known. */
+static int load(const struct files *files, struct file *file)
+{
+    if (fstat(file->descriptor, &file->identity) != 0 || !S_ISREG(file->identity.st_mode))
+        return 404;
+    file->size = (uint64_t)file->identity.st_size;
+    file->modified = file->identity.st_mtime;
+    prepare_fields(file);
+    if (file->size > FILE_IN_MEMORY_BYTES || file->size > files->max_memory_bytes)
+        return 200;
+    file->bytes = malloc(file->size + 1); /* an empty file has contents too */
+    if (file->bytes == NULL)
+        return 503;
+    if (!read_all(file->descriptor, file->bytes, file->size))
+        return 500;
+    close(file->descriptor);
+    file->descriptor = -1;
+    return 200;
 }
 
 static bool unchanged(const struct files *files, const struct file *file)
@@ -197,7 +187,7 @@ static bool unchanged(const struct files *files, const struct file *file)
            now.st_mtim.tv_sec == then->st_mtim.tv_sec && now.st_mtim.tv_nsec == then->st_mtim.tv_nsec;
 }
 
-static void keep(struct files *files, struct file *file, uint32_t hash, uint64_t now_ms)
+static void keep(struct files *files, struct file *file, uint64_t now_ms)
 {
     uint64_t memory = file->bytes != NULL ? file->size : 0;
     while (files->oldest != NULL &&
@@ -206,23 +196,28 @@ static void keep(struct files *files, struct file *file, uint32_t hash, uint64_t
     if (file->bytes == NULL && files->kept_open >= files->max_open)
         give_up_open_file(files, false);
     file->checked_ms = now_ms;
-    file->hash = hash;
-    file->next = files->buckets[hash % FILES_BUCKETS];
-    files->buckets[hash % FILES_BUCKETS] = file;
+    file->next = files->buckets[file->hash % FILES_BUCKETS];
+    files->buckets[file->hash % FILES_BUCKETS] = file;
+    file->pins++;
     files->kept++;
     files->kept_open += file->bytes == NULL;
     files->memory_bytes += memory;
     put_newest(files, file);
 }
 
-struct file *files_open(struct files *files, const char *path, size_t path_bytes, uint64_t now_ms, int *status)
+static struct file *find(const struct files *files, const char *path, size_t path_bytes, uint32_t hash)
 {
-    uint32_t hash = hash_of(path, path_bytes);
     struct file *file = files->buckets[hash % FILES_BUCKETS];
     while (file != NULL &&
            (file->hash != hash || file->path_bytes != path_bytes || memcmp(file->path, path, path_bytes) != 0))
         file = file->next;
+    return file;
+}
 
+struct file *files_lookup(struct files *files, const char *path, size_t path_bytes, uint64_t now_ms)
+{
+    uint32_t hash = hash_of(path, path_bytes);
+    struct file *file = find(files, path, path_bytes, hash);
     if (file != NULL && now_ms - file->checked_ms >= FILE_RECHECK_MS) {
         if (unchanged(files, file)) {
             file->checked_ms = now_ms;
@@ -231,21 +226,46 @@ struct file *files_open(struct files *files, const char *path, size_t path_bytes
             file = NULL;
         }
     }
-    if (file != NULL) {
-        count(file_hits);
-        if (file != files->newest) {
-            unlink_from_order(files, file);
-            put_newest(files, file);
-        }
-    } else {
+    if (file == NULL) {
         count(file_misses);
-        file = load(files, path, path_bytes, status);
-        if (file == NULL)
-            return NULL;
-        keep(files, file, hash, now_ms);
+        return unopened(path, path_bytes, hash);
+    }
+    count(file_hits);
+    if (file != files->newest) {
+        unlink_from_order(files, file);
+        put_newest(files, file);
     }
     file->pins++;
     return file;
+}
+
+struct file *files_opened(struct files *files, struct file *file, long result, uint64_t now_ms, int *status)
+{
+    while ((result == -EMFILE || result == -ENFILE) && give_up_open_file(files, true))
+        result = file_open(files, file);
+    file->descriptor = result < 0 ? -1 : (int)result;
+    struct file *other = find(files, file->path, file->path_bytes, file->hash);
+    if (other != NULL) { /* asked for again while it was being opened, and that came first */
+        file_unpin(file);
+        other->pins++;
+        return other;
+    }
+    *status = result < 0 ? status_of((int)-result) : load(files, file);
+    if (*status != 200) {
+        file_unpin(file);
+        return NULL;
+    }
+    keep(files, file, now_ms);
+    return file;
+}
+
+struct file *files_open(struct files *files, const char *path, size_t path_bytes, uint64_t now_ms, int *status)
+{
+    struct file *file = files_lookup(files, path, path_bytes, now_ms);
+    if (file == NULL)
+        *status = 503;
+    return file == NULL || file_is_open(file) ? file
+                                              : files_opened(files, file, file_open(files, file), now_ms, status);
 }
 
 void files_stop(struct files *files)

@@ -8,6 +8,7 @@
 
 #include "bounds.h"
 
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,7 @@
 struct file {
     /* What a reply needs. */
     char *bytes;    /* the contents, or NULL: send from the descriptor */
-    int descriptor; /* -1 if the contents are in memory */
+    int descriptor; /* -1 if the contents are in memory, or it is not open yet */
     uint64_t size;
     time_t modified;
     int fields_bytes, modified_at; /* of fields; where Last-Modified begins in them */
@@ -49,6 +50,20 @@ int files_start(struct files *files, const char *root, uint64_t max_memory_bytes
  * without descriptors or memory. What lies outside the root, links there included, does not exist. */
 struct file *files_open(struct files *files, const char *path, size_t path_bytes, uint64_t now_ms, int *status);
 void file_unpin(struct file *file);
+
+/* The same in two steps, for a design that does not wait for the file system in between. The first returns a file that
+ * is kept; or one that is not open yet, which is to be opened, in whatever way, as file_open() does:
+ * openat2(files->root, file->path, &file_how, sizeof file_how); or NULL without memory. The second takes that file and
+ * what came of it, a descriptor or minus an errno, and returns what files_open() does. Only what opens can wait for long:
+ * it brings in the inode that fstat() looks at, and a kept file's is not given up while it is open. */
+struct file *files_lookup(struct files *files, const char *path, size_t path_bytes, uint64_t now_ms);
+struct file *files_opened(struct files *files, struct file *file, long result, uint64_t now_ms, int *status);
+long file_open(const struct files *files, const struct file *file);
+extern const struct open_how file_how;
+static inline bool file_is_open(const struct file *file)
+{
+    return file->bytes != NULL || file->descriptor >= 0;
+}
 
 void files_stop(struct files *files);
 

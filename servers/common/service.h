@@ -19,6 +19,7 @@ struct service {
     struct work work;
     struct connection *connections; /* by descriptor */
     int max_descriptor;             /* the table's last */
+    bool opens_files;               /* the design does: completion style, CONNECTION_OPENS */
     bool draining;                  /* after SIGTERM: each reply is its connection's last */
     uint64_t drained_ms;
     char input[INPUT_BYTES];    /* of the connection being served */

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -101,8 +102,8 @@ static struct laio *amped_open(const struct laio_options *options, char *why, si
 static bool amped_supports(const struct laio *laio, long number)
 {
     (void)laio;
-    return number == SYS_pread64 || number == SYS_sendfile || number == SYS_openat || number == SYS_statx ||
-           number == SYS_newfstatat;
+    return number == SYS_pread64 || number == SYS_sendfile || number == SYS_openat || number == SYS_openat2 ||
+           number == SYS_statx || number == SYS_newfstatat;
 }
 
 /* What a helper is asked */
@@ -135,6 +136,15 @@ static bool request_path(const struct laio_call *call, struct amped_request *req
         request->kind = AMPED_OPEN;
         request->flags = (int)a[2];
         break;
+    case SYS_openat2: {
+        struct open_how how;
+        if (a[3] < (long)sizeof how || !borrowed_copy(&how, (const void *)a[2], sizeof how))
+            return false;
+        request->kind = AMPED_OPEN;
+        request->flags = (int)how.flags;
+        request->resolve = how.resolve;
+        break;
+    }
     case SYS_statx:
         request->kind = AMPED_STATX;
         request->flags = (int)a[2];

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -81,8 +82,9 @@ static void make(const struct amped_request *request, int descriptor)
         read_all(descriptor, request->offset, request->bytes);
         break;
     case AMPED_OPEN: {
-        int flags = O_PATH | O_CLOEXEC | (request->flags & (O_DIRECTORY | O_NOFOLLOW));
-        long file = laio_plainly(SYS_openat, directory, (long)request->path, flags, 0, 0, 0);
+        const struct open_how how = {.flags = O_PATH | O_CLOEXEC | (request->flags & (O_DIRECTORY | O_NOFOLLOW)),
+                                     .resolve = request->resolve};
+        long file = laio_plainly(SYS_openat2, directory, (long)request->path, (long)&how, sizeof how, 0, 0);
         if (file >= 0)
             laio_plainly(SYS_close, file, 0, 0, 0, 0, 0);
         break;

@@ -12,6 +12,7 @@ enum amped_request_kind { AMPED_READ, AMPED_OPEN, AMPED_STATX, AMPED_STAT };
 struct amped_request {
     enum amped_request_kind kind;
     int flags;
+    uint64_t resolve; /* of openat2 */
     unsigned mask;
     int64_t offset;
     uint64_t bytes;

@@ -186,16 +186,14 @@ static void completed(struct loop *loop, const struct laio_completion *completio
     const enum doing done = socket->doing;
     const long result = completion->result < 0 ? -completion->error : completion->result;
     socket->doing = NOTHING;
-    if (connection_is_left(connection)) {
-        give_chunk_back(loop, socket);
-        connection_close(connection);
-    } else if (done == RECEIVING) {
+    if (connection_is_left(connection))
+        completed_too_late(loop, connection, done, result);
+    else if (done == RECEIVING)
         received(loop, connection, result);
-    } else if (done == SENDING) {
+    else if (done == SENDING)
         go_on(loop, connection, sent(loop, connection, result));
-    } else {
-        disk_completed(loop, connection, result);
-    }
+    else
+        disk_completed(loop, connection, done, result);
 }
 
 static uint64_t serve(struct loop *loop, int ready)

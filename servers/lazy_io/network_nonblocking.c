@@ -125,13 +125,13 @@ static void completed(struct loop *loop, const struct laio_completion *completio
 {
     struct connection *connection = completion->data;
     struct lazy_socket *socket = &loop->sockets[connection->socket];
+    const enum doing done = socket->doing;
+    const long result = completion->result < 0 ? -completion->error : completion->result;
     socket->doing = NOTHING;
-    if (connection_is_left(connection)) {
-        give_chunk_back(loop, socket);
-        connection_close(connection);
-    } else {
-        disk_completed(loop, connection, completion->result < 0 ? -completion->error : completion->result);
-    }
+    if (connection_is_left(connection))
+        completed_too_late(loop, connection, done, result);
+    else
+        disk_completed(loop, connection, done, result);
 }
 
 static uint64_t serve(struct loop *loop, int ready)

@@ -1,7 +1,7 @@
 /* server.c: an event-driven server whose network and disk sides are chosen apart.
  *
  * The loop is epoll.c's: getevents → accept phase → work phase. The file of a reply, which epoll.c has in memory or sends
- * by sendfile, is here read by laio_syscall() (disk.c). --engine says how, and --network how the loop waits for clients.
+ * by sendfile, is here opened and read by laio_syscall() (disk.c). --engine says how, and --network how the loop waits for clients.
  * Together they are the servers of Elmeleegy, Chanda, Cox and Zwaenepoel (2004):
  *
  *     NB-B        --network nonblocking --engine plain        a read that waits for the disk holds everybody
@@ -9,7 +9,9 @@
  *     NB-LAIO     --network nonblocking --engine activation   a read that waits goes on without the loop
  *     LAIO-LAIO   --network lazy --engine activation          and so does every call of the network
  *
- * Only reading is lazy: files are opened, and believed for a second, as by all designs (files.h).
+ * Opening is lazy where the engine can do it (not posix-aio and linux-aio, which only read): it is what brings names and
+ * inodes in from the disk. fstat() behind it looks at what is in memory by then. Kept files are believed for a second, as
+ * by all designs (files.h).
  *
  * What is in progress keeps its buffers, its file and its socket, whose number is the connection's name: a connection
  * that is late meanwhile is shut down, and closed when the completion comes.
@@ -93,6 +95,7 @@ int main(int argc, char **argv)
         process_fail(&loop.options, "listen");
     loop.signals = block_signals();
     loop.laio = open_laio(&loop.options);
+    loop.service.opens_files = laio_supports(loop.laio, SYS_openat2);
     loop.network = loop.options.network == NETWORK_LAZY ? &network_lazy : &network_nonblocking;
     loop.sockets = calloc((size_t)loop.service.max_descriptor + 1, sizeof *loop.sockets);
     if (!chunks_start(&loop.chunks) || loop.sockets == NULL || loop.signals < 0 || !loop.network->start(&loop))

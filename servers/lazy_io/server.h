@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 
 /* What a connection waits for that is in progress. */
-enum doing { NOTHING, READING, RECEIVING, SENDING };
+enum doing { NOTHING, OPENING, READING, RECEIVING, SENDING };
 
 struct lazy_socket {
     enum doing doing;
@@ -70,8 +70,11 @@ extern const struct network network_nonblocking, network_lazy;
 /* Do what the connection wishes, and then what it wishes, until it waits or is closed. */
 void go_on(struct loop *loop, struct connection *connection, enum connection_wish wish);
 
-/* What the connection waited for of the disk side is complete, with this result or minus an errno: it goes on. */
-void disk_completed(struct loop *loop, struct connection *connection, long result);
+/* What the connection was doing on the disk side is complete, with this result or minus an errno: it goes on. */
+void disk_completed(struct loop *loop, struct connection *connection, enum doing done, long result);
+
+/* The same of whatever it was doing, when nobody waits for it any more: it is closed. */
+void completed_too_late(struct loop *loop, struct connection *connection, enum doing done, long result);
 
 /* Whether the call just made is in progress: data will come with its completion. errno stays. */
 static inline bool in_progress(struct loop *loop, void *data)

@@ -20,8 +20,8 @@ static struct service service;
 static struct options options;
 
 /* Who calls the transport: connection_serve(), or the test between connection_receive() and connection_sent(). EAGER
- * receives on while a reply is under way, as an armed receive of io_uring does. */
-static enum style { READINESS, COMPLETION, EAGER, STYLES } style;
+ * receives on while a reply is under way, as an armed receive of io_uring does. OPENING opens the files, too. */
+static enum style { READINESS, COMPLETION, EAGER, OPENING, STYLES } style;
 
 /* A client at the far end of a connection that the test serves itself. */
 struct talk {
@@ -91,7 +91,10 @@ static void serve_completions(struct talk *talk)
 {
     if (talk->wish == CONNECTION_READS)
         hand_over_input(talk);
-    while (talk->wish == CONNECTION_WRITES) {
+    while (talk->wish == CONNECTION_WRITES || talk->wish == CONNECTION_OPENS) {
+        if (talk->wish == CONNECTION_OPENS)
+            talk->wish = connection_opened(&service, talk->connection,
+                                           file_open(&service.files, talk->connection->file));
         if (style == EAGER)
             while (talk->wish != CONNECTION_ENDED && !talk->connection->input_ended && hand_over_input(talk)) {
             }
@@ -522,13 +525,62 @@ static void check_half_close(void)
     close(talk.client);
 }
 
+/* A reply whose file is still to be opened: a request is not forgotten, a failure is an error reply, and a connection
+ * that ends meanwhile leaves nothing behind. */
+static void check_opening(void)
+{
+    static const struct {
+        const char *request;
+        long result; /* of opening; 0 = what comes of it */
+        const char *reply;
+    } cases[] = {
+        {"HEAD /sendfile.bin HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 0, "HTTP/1.1 200 OK"},
+        {"GET /sendfile.bin HTTP/1.1\r\n" H "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n\r\n", 0,
+         "HTTP/1.1 304 Not Modified"},
+        {"GET /absent HTTP/1.1\r\n" H "\r\n", 0, "HTTP/1.1 404 Not Found"},
+        {"GET /1k.bin HTTP/1.1\r\n" H "\r\n", -EIO, "HTTP/1.1 500 Internal Server Error"},
+        {"GET /1k.bin HTTP/1.1\r\n" H "\r\n", -ENOMEM, "HTTP/1.1 503 Service Unavailable"},
+    };
+    struct talk talk;
+    const uint64_t errors = counter_value(replies_5xx);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int status;
+        file_unpin(files_open(&service.files, "memory.bin", 10, service.clock.now_ms, &status)); /* and keep no other */
+        begin(&talk);
+        say(&talk, cases[i].request, strlen(cases[i].request));
+        NEED(server_ready(&talk, 1000) && hand_over_input(&talk));
+        CHECK(talk.wish == CONNECTION_OPENS, "%s", cases[i].request);
+        CHECK(talk.connection->timeout.class == TIMEOUT_SEND, "as long as without progress in a reply");
+        long result = cases[i].result != 0 ? cases[i].result : file_open(&service.files, talk.connection->file);
+        talk.wish = connection_opened(&service, talk.connection, result);
+        CHECK(talk.wish == CONNECTION_WRITES, "%s", cases[i].request);
+        send_output(&talk);
+        settle(&talk, 1000);
+        CHECK(strncmp(talk.output, cases[i].reply, strlen(cases[i].reply)) == 0, "%s: %.40s", cases[i].request,
+              talk.output);
+        finish(&talk);
+    }
+    CHECK(counter_value(replies_5xx) == errors + 2, "counted");
+
+    begin(&talk);
+    say(&talk, cases[0].request, strlen(cases[0].request));
+    NEED(server_ready(&talk, 1000) && hand_over_input(&talk) && talk.wish == CONNECTION_OPENS);
+    connection_close(talk.connection);
+    close(talk.client);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as process_start() does; sendfile(2) knows no MSG_NOSIGNAL */
     options = (struct options){.root = fixture_root(), .header_timeout_ms = 1000, .idle_timeout_ms = 5000,
                                .max_connections = 200, .file_cache_bytes = 1 << 20, .max_open_files = 20};
-    NEED(service_start(&service, &options) == 0);
     for (style = READINESS; style < STYLES; style++) {
+        if (style == OPENING) { /* hardly anything is kept */
+            options.file_cache_bytes = 0;
+            options.max_open_files = 1;
+        }
+        NEED(service_start(&service, &options) == 0);
+        service.opens_files = style == OPENING;
         check_splits();
         check_vanishing();
         check_blocked();
@@ -539,8 +591,10 @@ int main(void)
         check_draining();
         if (style != READINESS)
             check_half_close();
+        if (style == OPENING)
+            check_opening();
+        service_stop(&service);
+        CHECK(counter_value(connections_open) == 0, "all closed");
     }
-    service_stop(&service);
-    CHECK(counter_value(connections_open) == 0, "all closed");
     return checks_failed != 0;
 }

@@ -4,6 +4,7 @@
 #include "files.h"
 #include "fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,42 @@ static void check_exhaustion(void)
     files_stop(&files);
 }
 
+/* Opened by somebody else, in two steps. */
+static void check_two_steps(void)
+{
+    uint64_t misses = counter_value(file_misses);
+    start(0);
+    struct file *first = files_lookup(&files, "1k.bin", 6, 0), *second = files_lookup(&files, "1k.bin", 6, 0);
+    NEED(first != NULL && second != NULL && first != second && !file_is_open(first) && !file_is_open(second));
+    CHECK(counter_value(file_misses) == misses + 2 && files.kept == 0, "neither is kept yet");
+    const long descriptors[] = {file_open(&files, first), file_open(&files, second)};
+    struct file *opened = files_opened(&files, second, descriptors[1], 0, &status);
+    CHECK(opened == second && file_is_open(opened) && opened->size == 1024, "who comes first is kept");
+    CHECK(files_opened(&files, first, descriptors[0], 0, &status) == opened && opened->pins == 3, "and is the other's");
+    CHECK(fcntl((int)descriptors[0], F_GETFD) == -1 && files.kept_open == 1, "whose descriptor is closed");
+    CHECK(files_lookup(&files, "1k.bin", 6, 0) == opened, "kept");
+    for (int i = 0; i < 3; i++)
+        file_unpin(opened);
+
+    static const struct {
+        long result;
+        int status;
+    } failures[] = {{-ENOENT, 404}, {-EACCES, 404}, {-ELOOP, 404}, {-EXDEV, 404}, {-EIO, 500}, {-EAGAIN, 500},
+                    {-ENOMEM, 503}};
+    for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++) {
+        struct file *none = files_lookup(&files, "small.txt", 9, 0);
+        CHECK(files_opened(&files, none, failures[i].result, 0, &status) == NULL && status == failures[i].status,
+              "%s: %d", strerror((int)-failures[i].result), status);
+    }
+    struct file *again = files_opened(&files, files_lookup(&files, "small.txt", 9, 0), -EMFILE, 0, &status);
+    CHECK(again != NULL && files.kept == 1, "the unused one was given up for it");
+    CHECK(files_opened(&files, files_lookup(&files, "1k.bin", 6, 0), -EMFILE, 0, &status) == NULL && status == 503,
+          "all are in use: %d", status);
+    if (again != NULL)
+        file_unpin(again);
+    files_stop(&files);
+}
+
 int main(void)
 {
     fixture_root();
@@ -215,5 +252,6 @@ int main(void)
     check_belief();
     check_bounds();
     check_exhaustion();
+    check_two_steps();
     return checks_failed != 0;
 }
