@@ -17,7 +17,13 @@ SPEAKING = [name for name in servers.designs() if name != "floor"]
 
 #: The servers of the paper on lazy I/O that *lazy* is with other options than its own: the same tests hold them.
 LAZY_SERVERS = {
+    "NB-B": {"engine": "plain"},
     "NB-AMPED": {"engine": "amped"},
+    "NB-LAIO (uring)": {"engine": "uring"},
+    "NB-LAIO (nowait)": {"engine": "nowait"},
+    "NB-pool": {"engine": "pool"},
+    "NB-POSIX-AIO": {"engine": "posix-aio"},
+    "NB-Linux-AIO": {"engine": "linux-aio"},
     "LAIO-LAIO": {"network": "lazy", "engine": "activation"},
     "LAIO-LAIO (uring)": {"network": "lazy", "engine": "uring"},
 }

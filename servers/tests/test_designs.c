@@ -34,6 +34,14 @@ static bool on_ring(void)
     return strcmp(design, "uring") == 0 || strcmp(design, "drain-uring") == 0;
 }
 
+static bool on_engine_ring(void)
+{
+    for (char **option = given; *option != NULL; option++)
+        if (strcmp(*option, "uring") == 0)
+            return true;
+    return false;
+}
+
 struct server {
     pid_t pid;
     struct sockaddr_in address;
@@ -598,7 +606,7 @@ int main(int argc, char **argv)
     design = argv[1];
     program = argv[2];
     given = argv + 3;
-    if (on_ring() && ring_refused()) {
+    if ((on_ring() || on_engine_ring()) && ring_refused()) {
         printf("skipped: io_uring: %s\n", strerror(errno));
         return SKIPPED;
     }
