@@ -59,7 +59,8 @@ class Disk2004:
     fileset
         The files; the disk's image is made from them once and kept below build/disks/.
     cpu
-        CPU of the disk's own process, which runs before all others there, some 100 µs a request; ``None``: any.
+        CPU of the disk's own process, which runs before all others there, some 100 µs a request; ``None``: where
+        its maker may run.
 
     Attributes
     ----------

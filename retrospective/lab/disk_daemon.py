@@ -159,6 +159,8 @@ class Disk:
                 if error.errno == errno.ENOENT:  # who had sent it has gone meanwhile
                     continue
                 raise
+            if not message:  # the kernel never does; whoever stands in for it has gone
+                raise _Ended
             answer = self._file.answer(message)
             if isinstance(answer, fuse.Read):
                 self._waiting.append(answer)
@@ -192,9 +194,10 @@ def mount(kind: str, settings: dict[str, str | None]) -> int:
         _system_call(_FSCONFIG, context, _CREATE, None, None, 0)
         return _system_call(_FSMOUNT, context, _CLOEXEC, _RDONLY | _NOSUID | _NODEV | _NOEXEC | _NOATIME)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the kernel's own words, if it left any
-            error.strerror = f"{error.strerror} ({os.read(context, 4096).decode().strip()})"
-        raise
+        words = ""
+        with contextlib.suppress(OSError):  # the kernel's own, if it left any
+            words = f" ({os.read(context, 4096).decode().strip()})"
+        raise OSError(error.errno, f"mounting {kind}: {error.strerror}{words}") from None
     finally:
         os.close(context)
 

@@ -182,7 +182,9 @@ def test_the_reader_s_memory_group_pays_for_the_page_cache(tmp_path):
     footprint = sum(file.bytes for file in more.files)
     with Disk2004(more) as disk:
         argv = [sys.executable, "-I", "-S", "-c", READER, *(str(below(disk, file)) for file in more.files)]
-        for limit, least, most in ((None, footprint, 2 * footprint), (footprint // 2, 0, footprint // 2)):
+        half = footprint // 2
+        # Not all of the footprint: a machine may reclaim idle pages by itself.
+        for limit, least, most in ((None, 0.8 * footprint, 2 * footprint), (half, 0, half)):
             disk.evict()
             with cgroups.MemoryGroup(limit) as group:
                 reader = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -193,7 +195,8 @@ def test_the_reader_s_memory_group_pays_for_the_page_cache(tmp_path):
                     reader.stdin.flush()
                     assert reader.stdout.readline() == b"read\n"
                     assert least <= group.used_bytes() - before <= most
-                    assert bool(pagecache.cold(below(disk, file) for file in more.files)) == bool(limit)
+                    if limit:
+                        assert pagecache.cold(below(disk, file) for file in more.files)
                 finally:
                     reader.kill()
                     reader.communicate()
@@ -308,6 +311,24 @@ def test_a_disk_that_dies_is_an_error_and_not_a_hang(files, eventually):
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 file.read(PAGE)
     eventually(lambda: not attached(device))
+
+
+@needs_a_disk
+def test_what_cannot_be_mounted_is_said_in_one_line(files, tmp_path, monkeypatch):
+    """And leaves nothing either."""
+    open_before, loops_before = len(os.listdir("/proc/self/fd")), set(Path("/sys/block").glob("loop*/loop"))
+    no_file_system = tmp_path / "zeros"
+    no_file_system.write_bytes(bytes(1 << 20))
+    for picture, said in (
+        (no_file_system, "mounting ext4: Invalid argument"),
+        (tmp_path / "absent", "No such file"),
+    ):
+        monkeypatch.setattr(disk_2004, "image", lambda _, picture=picture: picture)
+        with pytest.raises(disk_2004.DiskUnavailable, match=said) as refused, Disk2004(files):
+            pass
+        assert "\n" not in str(refused.value)
+    assert len(os.listdir("/proc/self/fd")) <= open_before + 2
+    assert set(Path("/sys/block").glob("loop*/loop")) <= loops_before
 
 
 def test_why_there_is_none(monkeypatch, files):
