@@ -16,6 +16,7 @@ CHARGES = ("receiver", "sender")
 IDENTITY = (
     *("experiment", "design", "label", "workload", "charge", "target_per_s", "round", "machine"),
     *("accept_limit", "clients", "backlog", "timeout_ms", "defer_accept_s", "work_us"),
+    *("server", "disk", "memory_ratio", "cache"),
 )
 WORKLOADS = ("one-packet", "specweb99-like")
 

@@ -348,8 +348,8 @@ def of_analog(word: str) -> str:
     return "analog agrees" if word == "reproduced" else word
 
 
-def decide(tests: Sequence[Sequence[Test]], floor: Floor) -> list[list[str]]:
-    """Verdicts of groups of tests (a group a claim and charge mode) of one family: one Holm correction."""
+def decide(tests: Sequence[Sequence[Test]], floors: Sequence[Floor]) -> list[list[str]]:
+    """Verdicts of groups of tests (a group a claim and charge mode, each with its floor) of one family: one Holm."""
     flat = [
         (g, t, name, p)
         for g, group in enumerate(tests)
@@ -361,7 +361,7 @@ def decide(tests: Sequence[Sequence[Test]], floor: Floor) -> list[list[str]]:
         adjusted.setdefault((g, t), {})[name] = p
     return [
         [test.verdict(adjusted.get((g, t), {}), floor) for t, test in enumerate(group)]
-        for g, group in enumerate(tests)
+        for g, (group, floor) in enumerate(zip(tests, floors, strict=True))
     ]
 
 

@@ -209,12 +209,102 @@ def server_rows(rng, number, noise, ratios=(0.1, 0.5, 0.9), factor=1.01, workloa
     return found
 
 
+#: server -> what it serves from a disk of 2004, relative to a loop that is held; CPU per reply, the same; threads; path
+SERVERS = {
+    "NB-B": (1.0, 1.0, 1, "held"), "NB-AMPED": (1.15, 1.006, 5, "helper"), "NB-LAIO": (1.48, 1.004, 9, "upcall"),
+    "NB-LAIO (uring)": (1.46, 1.005, 2, "ring"), "NB-LAIO (nowait)": (1.44, 1.008, 5, "miss"),
+    "LAIO-LAIO": (1.42, 1.01, 9, "upcall"), "LAIO-LAIO (uring)": (1.42, 1.01, 2, "ring"),
+    "NB-pool": (1.12, 1.4, 5, "helper"), "NB-POSIX-AIO": (1.1, 1.6, 17, "helper"),
+    "NB-Linux-AIO": (1.0, 1.1, 1, "inline"), "threads": (1.16, 1.25, 257, None), "processes": (1.08, 1.0, 8, None),
+}  # fmt: skip
+TRACES = ("rice-like", "berkeley-like")
+#: disk -> replies/s of a loop that is held, how much of the gains is left, µs that a miss takes
+DISKS = {"own": (9000.0, 0.5, 9_000.0), "2004": (70.0, 1.0, 150_000.0)}
+CLIENTS = (1, 16, 64, 256)
+
+
+def trace_row(
+    rng, experiment, server, workload, disk, clients, number, noise, *, fits=False, cache="warm", load=None
+):
+    """One trial of a server on a trace; ``load`` is the ratio to NB-B's peak of an open loop."""
+    gain, cost, threads, path = SERVERS[server]
+    held, share, miss_us = DISKS[disk]
+    busy = 1.0 if load is not None else clients / (clients + 8.0)
+    served = 16_000.0 / cost if fits else held * (1 + (gain - 1) * share)
+    per_s = float(served * busy * np.exp(rng.normal(0, noise)))
+    waits = not fits and path in ("held", "inline")  # in the loop
+    hot_us = (miss_us if waits else 900.0) * (busy + 0.2) * np.exp(rng.normal(0, noise))
+    turns = {"100us": 300.0, "1ms": 30.0, "10ms": 0.0, "100ms": 0.0, "1s": 0.0}
+    if waits:
+        turns |= {
+            "1ms": 90.0,
+            "10ms": 40.0 if disk == "2004" else 6.0,
+            "100ms": 3.0 if disk == "2004" else 0.0,
+        }
+    cpu = float(55.0 * cost * np.exp(rng.normal(0, noise)))
+    misses = 0.0 if fits or path is None else 0.6
+    paths = {"path_inline_per_reply": 3.0 - misses} | ({f"path_{path}_per_reply": misses} if path else {})
+    where = f"{cache}, {load:g} of the peak" if load is not None else f"{cache}, {clients} clients"
+    return base(experiment, "lazy", number, "") | {
+        "label": f"{server}, {workload}, {disk} disk, {where}", "server": server, "disk": disk, "cache": cache,
+        "memory_ratio": 0.55 if fits else 3.2, "workload": workload, "charge": "receiver",
+        "load_mode": "closed" if load is None else "open", "load": json.dumps({"duration-s": 1.0}),
+        "clients": clients if load is None else np.nan, "x_ratio": np.nan if load is None else load,
+        "target_per_s": np.nan if load is None else held * load,
+        "replies_per_s": per_s if load is None else held * load, "server_cpu_us_per_reply": cpu,
+        "latency_mean_us": 2 * hot_us, "latency_p50_us": hot_us, "latency_p99_us": 3 * hot_us,
+        "hot_latency_p50_us": hot_us / 4, "hot_latency_p99_us": hot_us, "hot_latency_count": 900.0,
+        "device_read_bytes": 0.0 if fits else 9e4 * per_s, "footprint_bytes": 36e6, "memory_limit_bytes": 2e7,
+        "memory_controller": "v2", "resident_before_share": 1.0 if fits else 0.3, "resident_after_share": 0.3,
+        "memory_peak_bytes": 2e7, "rss_peak_bytes": 3e6 + 1.2e5 * threads, "threads_peak": threads,
+        "turn_max_us": (miss_us * 3 if waits else 3000.0) if path else np.nan, "lazy_calls_per_reply": 3.0,
+        **({f"turns_over_{name}_per_s": count for name, count in turns.items()} if path else {}), **paths,
+        "program": "", "engine": "",
+    }  # fmt: skip
+
+
+def trace_rows(
+    rng, rounds=10, noise=0.02, servers=tuple(SERVERS), traces=TRACES, disks=tuple(DISKS), clients=CLIENTS
+):
+    """All rows of the servers on traces."""
+    found = []
+    most = max(clients)
+    for number, server, workload in itertools.product(range(rounds), servers, traces):
+        for disk in disks:
+            for some in clients:
+                found.append(trace_row(rng, "traces", server, workload, disk, some, number, noise))
+            cold = trace_row(rng, "traces-cold", server, workload, disk, most, number, noise, cache="cold")
+            found.append(cold)
+            for load in (0.5, 0.9) if server in ("NB-B", "NB-AMPED", "NB-LAIO") else ():
+                found.append(
+                    trace_row(rng, "traces-open", server, workload, disk, 0, number, noise, load=load)
+                )
+        found.append(trace_row(rng, "fits-cpu", server, workload, "own", most, number, noise, fits=True))
+    return found
+
+
+def unavailable(rows, reason="no-cgroup: the memory controller needs root"):
+    """The same rows where the machine lacks what they need."""
+    lost = {"valid": False, "status": "unavailable", "reason": reason, "replies_per_s": None}
+    return [row | lost for row in rows]
+
+
 HELD_BYTES = {"read": 4096, "write": 4096, "sendfile": 65536}
 HELD = [call for call in CALLS if call[0] != "openstat" and call != ("pipe", "present")]
 COST = [("pipe", "present"), ("pipe", "absent"), ("openstat", "warm"), ("openstat", "cold")]
 
 
-def rows(rng, rounds=10, noise=0.02, series=SERIES, sizes=BYTES, calls=COST, held=HELD, upcalls=SERIES[1:3]):
+def rows(
+    rng,
+    rounds=10,
+    noise=0.02,
+    series=SERIES,
+    sizes=BYTES,
+    calls=COST,
+    held=HELD,
+    upcalls=SERIES[1:3],
+    traces=True,
+):
     """All rows of the lazy chapter, by default of its paper profile."""
     found = []
     for number in range(rounds):
@@ -235,11 +325,13 @@ def rows(rng, rounds=10, noise=0.02, series=SERIES, sizes=BYTES, calls=COST, hel
         found += server_rows(rng, number, noise)
     for number in range(rounds):  # dearer there, and judged by nothing
         found += server_rows(rng, number, noise, factor=1.2, workload="specweb99-like")
-    return found
+    return found + (trace_rows(rng, rounds, noise) if traces else [])
 
 
 def quick(rng, rounds=2):
     main = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
     held = [("read", "cached"), ("read", "cold"), ("read", "direct"), ("fsync", "dirty"), ("connect", "full")]
     held.append(("pipe", "absent"))
-    return rows(rng, rounds, 0.02, main, (4 * KIB, 64 * KIB), COST[:2], held, SERIES[1:2])
+    few = ("NB-B", "NB-AMPED", "NB-LAIO", "threads")
+    found = rows(rng, rounds, 0.02, main, (4 * KIB, 64 * KIB), COST[:2], held, SERIES[1:2], traces=False)
+    return found + trace_rows(rng, rounds, 0.02, few, TRACES[1:], ("own",), (1, 64))

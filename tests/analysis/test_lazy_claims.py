@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrospective.analysis import laziness
+from retrospective.analysis import laziness, lazy_servers
 from retrospective.analysis.claims import claims, ledger
 from retrospective.analysis.claims.lazy import NOBODY
+from retrospective.analysis.evidence import effect
 
 CLAIMS = {claim.id: claim for claim in claims("lazy")}
 
@@ -62,6 +63,34 @@ def like_plain(series, **where):
     return change
 
 
+def at_server(factor, column, **where):
+    """Multiply a column of NB-LAIO's trials, or of another server's."""
+    return scaled(factor, (column,), **({"server": lazy_servers.LAZY, "design": "lazy"} | where))
+
+
+def served(factor, **where):
+    return at_server(factor, "replies_per_s", **({"experiment": "traces"} | where))
+
+
+def costing(factor, **where):
+    return at_server(factor, "server_cpu_us_per_reply", experiment="fits-cpu", **where)
+
+
+def waiting(factor, **where):
+    return at_server(factor, "hot_latency_p99_us", **where)
+
+
+def held_up(per_s, **where):
+    """NB-LAIO's loop is held so often, turns over 10 ms a second."""
+
+    def change(frame):
+        rows = chosen(frame, experiment="traces", server=lazy_servers.LAZY, **where)
+        noise = np.exp(np.random.default_rng(2).normal(0, 0.003, int(rows.sum())))
+        frame.loc[rows, "turns_over_10ms_per_s"] = per_s * noise
+
+    return change
+
+
 #: claim -> verdict on the model as it is, then [what to change, the verdict that must follow]
 CASES = {
     "L1": (
@@ -109,6 +138,24 @@ CASES = {
         "reproduced",
         [(scaled(1.3, ("server_cpu_us_per_reply",), label="activation, 0.1 of the peak"), "reversed")],
     ),
+    "L6": ("reproduced", [(served(0.9), "shrunk"), (served(0.787), "vanished"), (served(0.6), "reversed")]),
+    "L7": ("analog agrees", [(served(0.85), "shrunk"), (served(0.5), "reversed")]),
+    "L8": ("analog agrees", [(served(0.7), "reversed")]),
+    "L9": ("reproduced", [(costing(1.2), "undecided"), (costing(0.8), "shrunk")]),
+    "L10": (
+        "reproduced",
+        [(served(0.7), "reversed"), (served(1 / 1.287), "vanished"), (costing(1.2), "undecided")],
+    ),
+    "L6-many": ("reproduced", [(served(0.7), "reversed"), (served(1 / 1.276, disk="2004"), "reproduced")]),
+    "L6-cold": ("reproduced", [(served(0.7, experiment="traces-cold"), "reversed")]),
+    "L6-uring": ("reproduced", [(served(0.8, server="NB-LAIO (uring)"), "reversed")]),
+    "L7-hot": ("reproduced", [(waiting(3.0, experiment="traces", disk="own"), "reversed")]),
+    "L7-open": (
+        "reproduced",
+        [(waiting(10.0, experiment="traces-open", disk="own"), "vanished"), (waiting(300.0), "reversed")],
+    ),
+    "L7-stall": ("reproduced", [(held_up(6.0, disk="own"), "vanished"), (held_up(90.0, disk="own"), "reversed")]),
+    "L9-cpu": ("reproduced", [(costing(1.2, server="LAIO-LAIO"), "undecided")]),
 }  # fmt: skip
 
 
@@ -218,7 +265,8 @@ def test_what_the_question_itself_costs_is_told_where_it_was_measured(trials):
 def test_nobody_pays_for_packets_that_there_are_not(trials):
     for claim in ledger(trials, [*CLAIMS.values()]):
         assert claim["verdict"] != "depends on who pays"
-        assert set(claim["modes"]) == ({"receiver"} if claim["id"] == "L-cpu" else set(NOBODY))
+        of_servers = claim["design"] == "lazy" or claim["id"] == "L-cpu"
+        assert set(claim["modes"]) == ({"receiver"} if of_servers else set(NOBODY))
         assert claim["chapter"] == "lazy"
 
 
@@ -240,6 +288,63 @@ def test_a_gain_is_held_against_what_the_plain_call_differs_from_itself(trials):
     found = judged(frame, "L1")
     assert found["verdict"] == "undecided"
     assert "detection floor" in found["why"]
+
+
+OF_SERVERS = [claim for claim in CLAIMS.values() if claim.floor == "servers"]
+
+
+def test_the_best_rival_is_chosen_and_the_choice_allowed_for(trials):
+    found = lazy_servers.trials(trials, "traces", case=lazy_servers.Case("rice-like", "2004"))
+    crowd = lazy_servers.many(found)
+    assert set(crowd["clients"]) == {256}
+    beside = lazy_servers.beside_best(crowd)
+    assert (beside.rival, beside.choices, len(beside.ratios)) == ("threads", 7, 10)
+    assert effect(beside.ratios, beside.choices).low < effect(beside.ratios).low
+    peak = lazy_servers.peak_beside(found)
+    assert (peak.rival, peak.choices) == ("threads", 4 * 7 * 4)
+
+
+def test_few_clients_are_not_many(trials):
+    few = trials[
+        (trials["clients"].astype(float) < lazy_servers.MANY_CLIENTS) | (trials["experiment"] == "fits-cpu")
+    ]
+    assert judged(few, "L6-many")["verdict"] == "not testable here"
+    assert judged(few, "L6")["verdict"] != "not testable here"
+
+
+def test_servers_that_are_alike_are_not_called_different(synthetic):
+    """All rows of every server from one distribution: no gain, no loss, in sets of trials of much noise."""
+    model = synthetic.lazy
+    said = set()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        alike = [
+            model.trace_row(rng, experiment, "NB-LAIO", workload, "own", 64, number, 0.1, fits=fits, cache=cache)
+            | {"server": server, "label": server}
+            for number in range(5) for workload in model.TRACES for server in model.SERVERS
+            for experiment, fits, cache in
+            (("traces", False, "warm"), ("traces-cold", False, "cold"), ("fits-cpu", True, "warm"))
+        ]  # fmt: skip
+        for claim in ledger(pd.DataFrame(alike), OF_SERVERS):
+            if claim["verdict"] not in ("undecided", "not testable here", "vanished"):
+                said.add((claim["id"], claim["verdict"]))
+    true_of_equals = {(name, "reproduced") for name in ("L9", "L9-cpu", "L6-many", "L6-cold", "L6-uring")}
+    assert said <= true_of_equals | {("L8", "analog agrees"), ("L7-hot", "reversed")}
+
+
+def test_a_machine_that_lacks_what_traces_need_says_so(trials, synthetic):
+    rng = np.random.default_rng(1)
+    lost = synthetic.lazy.unavailable(synthetic.lazy.trace_rows(rng, 2))
+    without = trials[~trials["experiment"].isin(["traces", "traces-cold", "traces-open", "fits-cpu"])]
+    for claim in ledger(pd.concat([without, pd.DataFrame(lost)]), OF_SERVERS):
+        assert claim["verdict"] == "not testable here"
+        assert claim["why"].startswith("no-cgroup: ")
+    for claim in ledger(without.dropna(axis=1, how="all"), OF_SERVERS):
+        assert claim["why"].startswith("no valid trials")
+
+
+def test_loopback_trials_of_servers_never_mix_in(trials):
+    assert lazy_servers.trials(trials.assign(charge="loopback"), "traces").empty
 
 
 def test_what_was_not_measured_is_not_testable(trials):

@@ -182,7 +182,7 @@ NO_FLOOR = st.Floor(np.nan, 0)
 
 def verdict(mean, spread=0.01, n=10, floor=NO_FLOOR, **test):
     logs = np.log(mean) + spread * np.linspace(-1, 1, n)
-    return st.decide([[st.Test("it", st.ratio_interval(np.exp(logs)), **test)]], floor)[0][0]
+    return st.decide([[st.Test("it", st.ratio_interval(np.exp(logs)), **test)]], [floor])[0][0]
 
 
 def test_verdict_words():
@@ -212,7 +212,7 @@ def test_holm_over_the_ledger_takes_back_what_chance_brings():
     wrong = 0
     for _ in range(60):
         tests = [[st.Test("null", st.ratio_interval(np.exp(rng.normal(0, 0.1, 10))))] for _ in range(40)]
-        words = {word for group in st.decide(tests, NO_FLOOR) for word in group}
+        words = {word for group in st.decide(tests, [NO_FLOOR] * len(tests)) for word in group}
         wrong += bool(words & {"reproduced", "shrunk", "reversed"})
     assert wrong / 60 <= 0.10
 

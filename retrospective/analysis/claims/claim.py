@@ -17,11 +17,17 @@ PAPER = "Brecht, Pariag & Gammo 2004"
 
 Tests = Callable[[Evidence], list[Test]]
 Place = Callable[[Evidence], float]
+Reason = Callable[[Evidence], str]
 
 
 def nowhere(_: Evidence) -> float:
     """The place of a test that is at no ratio to the peak, or at several."""
     return float("nan")
+
+
+def unsaid(_: Evidence) -> str:
+    """The reason of a claim whose trials say nothing of why they are missing."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,9 @@ class Claim:
     ``test`` and ``mechanism`` read the evidence of ``design`` in one charge mode, in each of ``charges``; ``x``
     says where (a ratio to the own peak). ``extension`` marks what 2004 did not claim. ``analog`` marks a claim
     about a server that cannot be had, judged on a stand-in: such a claim is never called reproduced.
-    ``chapter`` is that of the trials; its claims are judged together. ``untestable`` says why no trial here could
-    test it; ``note`` is what a reader should know beside it.
+    ``chapter`` is that of the trials; its claims are judged together. ``floor`` names the detection floor that gains
+    are held against, the chapter's if "". ``untestable`` says why no trial here could test it, ``missing`` why those
+    that could are not there; ``note`` is what a reader should know beside it.
     """
 
     id: str
@@ -47,7 +54,9 @@ class Claim:
     analog: bool = False
     chapter: str = "accept"
     charges: tuple[str, ...] = rows.CHARGES
+    floor: str = ""
     untestable: str = ""
+    missing: Reason = unsaid
     note: str = ""
 
 

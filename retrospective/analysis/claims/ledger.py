@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrospective.analysis import probes
-from retrospective.analysis.claims import extensions, knot, lazy, lazy_today, servers, tux, userver
+from retrospective.analysis.claims import (
+    extensions,
+    knot,
+    lazy,
+    lazy_servers,
+    lazy_today,
+    servers,
+    tux,
+    userver,
+)
 from retrospective.analysis.evidence import Evidence
 from retrospective.analysis.formatting import fmt_percent
 from retrospective.analysis.statistics import (
@@ -41,14 +50,20 @@ if TYPE_CHECKING:
     from retrospective.analysis.mechanisms import Cause
 
 
-#: Chapter -> the detection floor that its effects are held against.
-FLOORS = {"accept": aa_floor, "lazy": probes.floor}
+#: The detection floors that effects are held against: each chapter's, and that of servers in the lazy one.
+FLOORS = {"accept": aa_floor, "lazy": probes.floor, "servers": aa_floor}
 
 
 def claims(chapter: str | None = None) -> list[Claim]:
     """Every claim of the ledger, or of one chapter: chapter by chapter, 2004's first."""
     accept = [*userver.claims(), *tux.claims(), *knot.claims(), *servers.claims(), *extensions.claims()]
-    everything = [*accept, *lazy.claims(), *lazy_today.claims()]
+    everything = [
+        *accept,
+        *lazy.claims(),
+        *lazy_servers.claims(),
+        *lazy_today.claims(),
+        *lazy_servers.today(),
+    ]
     return [claim for claim in everything if chapter in (None, claim.chapter)]
 
 
@@ -62,6 +77,7 @@ class Judged:
     cause: Cause | None
     x: float
     floor: Floor
+    missing: str = ""
 
     @property
     def weakest(self) -> int | None:
@@ -89,7 +105,7 @@ class Judged:
     def why(self) -> str:
         """Why the verdict is not better than it is."""
         if self.weakest is None:
-            return self.claim.untestable or "no valid trials of what it needs in this profile"
+            return self.claim.untestable or self.missing or "no valid trials of what it needs in this profile"
         test, word = self.tests[self.weakest], self.verdicts[self.weakest]
         if word != self.verdict and self.cause:
             return f"{test.name}: the effect is there, but {self.cause.name} did not move with it"
@@ -137,7 +153,7 @@ def ledger(frame: pd.DataFrame, listed: Sequence[Claim] | None = None) -> list[d
         for charge in claim.charges
     }
     judged: dict[str, dict[str, Judged]] = {}
-    floors = {chapter: FLOORS[chapter](frame) for chapter in chapters}
+    floors = {name: FLOORS[name](frame) for name in {claim.floor or claim.chapter for claim in listed}}
     for family in dict.fromkeys((claim.chapter, claim.extension) for claim in listed):
         asked = [
             (claim, charge, modes[claim.chapter, charge, claim.design])
@@ -145,9 +161,12 @@ def ledger(frame: pd.DataFrame, listed: Sequence[Claim] | None = None) -> list[d
             if (claim.chapter, claim.extension) == family
             for charge in claim.charges
         ]
-        floor = floors[family[0]]
         tests = [claim.test(evidence) for claim, _, evidence in asked]
-        for (claim, charge, evidence), group, words in zip(asked, tests, decide(tests, floor), strict=True):
+        against = [floors[claim.floor or claim.chapter] for claim, _, _ in asked]
+        decided = decide(tests, against)
+        for (claim, charge, evidence), group, words, floor in zip(
+            asked, tests, decided, against, strict=True
+        ):
             judged.setdefault(claim.id, {})[charge] = Judged(
                 claim,
                 group,
@@ -155,6 +174,7 @@ def ledger(frame: pd.DataFrame, listed: Sequence[Claim] | None = None) -> list[d
                 claim.mechanism(evidence) if group else None,
                 claim.x(evidence) if group else float("nan"),
                 floor,
+                "" if group else claim.missing(evidence),
             )
     return [_row(claim, judged[claim.id]) for claim in listed]
 
