@@ -30,7 +30,8 @@ def memory_parent() -> Path | None:
             # processes).
             if not _hands_memory_down(folder):
                 folder = folder.parent
-            if not _hands_memory_down(folder):
+            # Nor may a process be moved in by who may not write there (cgroup-v2.rst, delegation containment).
+            if not _hands_memory_down(folder) or not os.access(folder / "cgroup.procs", os.W_OK):
                 continue
         else:
             continue
@@ -53,13 +54,16 @@ class MemoryGroup:
             raise OSError(0, "no writable memory cgroup")
         remove_dead(parent)
         self.path = parent / f"{_PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{time.monotonic_ns()}"
+        self.version = 2 if is_v2(parent) else 1
         self._limit_bytes = limit_bytes
 
     def __enter__(self) -> Self:
         self.path.mkdir()
+        # What is bounded is memory: a program's own must not go to swap and leave more of it to files.
+        with contextlib.suppress(OSError):
+            self._file("memory.swappiness", "memory.swap.max").write_text("0")
         if self._limit_bytes is not None:
-            name = "memory.max" if is_v2(self.path) else "memory.limit_in_bytes"
-            (self.path / name).write_text(str(self._limit_bytes))
+            self.limit(self._limit_bytes)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -69,10 +73,36 @@ class MemoryGroup:
         """Move a process in; the pages it touches first from now on are charged here, file pages too."""
         (self.path / "cgroup.procs").write_text(str(pid))
 
+    def limit(self, limit_bytes: int) -> None:
+        """Bound what is charged here; version 1 refuses with ``OSError`` if that much cannot be reclaimed."""
+        self._file("memory.limit_in_bytes", "memory.max").write_text(str(limit_bytes))
+
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of those that are in it now."""
+        return tuple(int(pid) for pid in (self.path / "cgroup.procs").read_text().split())
+
     def used_bytes(self) -> int:
         """Memory charged now."""
-        name = "memory.current" if is_v2(self.path) else "memory.usage_in_bytes"
-        return int((self.path / name).read_text())
+        return int(self._file("memory.usage_in_bytes", "memory.current").read_text())
+
+    def other_bytes(self) -> int:
+        """Memory charged now for other things than pages of files: programs' own, and the kernel's for them."""
+        stat = _named(self.path / "memory.stat")
+        files = stat["file" if self.version == 2 else "cache"] - stat["shmem"]
+        return max(0, self.used_bytes() - files)
+
+    def peak_bytes(self) -> int | None:
+        """Most that was ever charged; ``None`` where the kernel does not keep it (version 2 before Linux 5.19)."""
+        with contextlib.suppress(FileNotFoundError):
+            return int(self._file("memory.max_usage_in_bytes", "memory.peak").read_text())
+        return None
+
+    def oom_kills(self) -> int:
+        """Processes that the kernel killed because the bound left no memory for them."""
+        return _named(self._file("memory.oom_control", "memory.events")).get("oom_kill", 0)
+
+    def _file(self, v1: str, v2: str) -> Path:
+        return self.path / (v2 if self.version == 2 else v1)
 
 
 def remove_dead(parent: Path) -> list[str]:
@@ -103,6 +133,11 @@ def _start_time(pid: int) -> str | None:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return None
+
+
+def _named(table: Path) -> dict[str, int]:
+    """Content of a cgroup's file that has a name and a number in each line."""
+    return {name: int(value) for name, value in map(str.split, table.read_text().splitlines())}
 
 
 def _hands_memory_down(group: Path) -> bool:

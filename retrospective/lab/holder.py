@@ -196,19 +196,35 @@ class Holder:
                     os.close(used)
 
     def on_spawn(
-        self, files: list[int], side: str, argv: list[str], cpu: int | None, env: dict[str, str]
+        self,
+        files: list[int],
+        side: str,
+        argv: list[str],
+        cpu: int | None,
+        env: dict[str, str],
+        grouped: bool,
     ) -> tuple[dict, list[int]]:
-        """Start a program on a host; ``files`` become its descriptors 0, 1, 2, 3…; its pidfd is returned."""
+        """Start a program on a host; ``files`` become its descriptors 0, 1, 2, 3…; its pidfd is returned.
+
+        ``grouped``: the last of them is no descriptor of the program's, but the cgroup.procs that it is to join by.
+        """
+        passed, group = (files[:-1], files[-1]) if grouped else (files, None)
         pid = os.fork()
         if pid == 0:
             try:
-                self.become(side, argv, cpu, env, files)
+                self.become(side, argv, cpu, env, passed, group)
             finally:
                 os._exit(127)
         return {"pid": pid}, [os.pidfd_open(pid)]
 
     def become(
-        self, side: str, argv: list[str], cpu: int | None, env: dict[str, str], files: list[int]
+        self,
+        side: str,
+        argv: list[str],
+        cpu: int | None,
+        env: dict[str, str],
+        files: list[int],
+        group: int | None,
     ) -> None:
         """Turn this fresh child into the program."""
         try:
@@ -222,8 +238,11 @@ class Holder:
                 signal.signal(ignored, signal.SIG_DFL)
             # Received descriptors may have the very numbers they are to be given: move them away.
             high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 100) for file in files]
+            procs = None if group is None else fcntl.fcntl(group, fcntl.F_DUPFD_CLOEXEC, 100)
             for number, file in enumerate(high):
                 os.dup2(file, number)
+            if procs is not None:  # before it is the program: memory is charged to who touches it first
+                os.write(procs, b"0")
             os.execvpe(argv[0], argv, env)
         except OSError as error:
             os.write(2, f"cannot start {argv[0]}: {error}\n".encode())

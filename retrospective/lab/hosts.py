@@ -227,13 +227,19 @@ class Hosts:
         pass_files: Sequence[HasDescriptor | int] = (),
         cpu: int | None = None,
         env: Mapping[str, str] | None = None,
+        cgroup: Path | None = None,
     ) -> Process:
         """Start a program on a host, pinned to ``cpu``; ``pass_files`` become its descriptors 3, 4 and on.
 
-        A program that cannot be started ends with code 127 and says why on its stderr.
+        It is in ``cgroup`` before it is that program, and so are its children. A program that cannot be started ends
+        with code 127 and says why on its stderr.
         """
-        with open(os.devnull, "r+b", buffering=0) as null:
+        with contextlib.ExitStack() as stack:
+            null = stack.enter_context(open(os.devnull, "r+b", buffering=0))
             files = [null, stdout or null, stderr or null, *pass_files]
+            if cgroup is not None:
+                # By this descriptor it may join whatever it sees of the cgroups itself: the opener's right counts.
+                files.append(stack.enter_context((cgroup / "cgroup.procs").open("wb", buffering=0)))
             answer, (pidfd,) = self.request(
                 "spawn",
                 [file if isinstance(file, int) else file.fileno() for file in files],
@@ -241,6 +247,7 @@ class Hosts:
                 argv=[str(word) for word in argv],
                 cpu=cpu,
                 env=dict(os.environ if env is None else env),
+                grouped=cgroup is not None,
             )
         return Process(self, answer["pid"], pidfd)
 
