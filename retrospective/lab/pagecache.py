@@ -17,9 +17,22 @@ _LIBC.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 def resident_share(path: Path) -> float:
     """Share of a file's pages in the page cache (mincore(2): truthful for files that are one's own)."""
+    resident, pages = _pages(path)
+    return resident / pages if pages else 1.0
+
+
+def share_of_all(paths: Iterable[Path]) -> float | None:
+    """Share of all pages of several files in the page cache; ``None`` if they have none."""
+    counts = [_pages(path) for path in paths]
+    pages = sum(count for _, count in counts)
+    return sum(resident for resident, _ in counts) / pages if pages else None
+
+
+def _pages(path: Path) -> tuple[int, int]:
+    """How many of a file's pages are in the page cache, and how many it has."""
     size = path.stat().st_size
     if size == 0:
-        return 1.0
+        return 0, 0
     pages = -(-size // mmap.PAGESIZE)
     vector = ctypes.create_string_buffer(pages)
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as mapped:
@@ -29,7 +42,7 @@ def resident_share(path: Path) -> float:
         del anchor
     if failed:
         raise OSError(ctypes.get_errno(), f"mincore of {path.name}")
-    return sum(byte & 1 for byte in vector.raw) / pages
+    return sum(byte & 1 for byte in vector.raw), pages
 
 
 def cold(paths: Iterable[Path]) -> list[Path]:
@@ -85,13 +98,12 @@ def _pipe(stack: contextlib.ExitStack) -> int:
 
 
 def evict(path: Path) -> None:
-    """Throw a file's pages out of memory, as a background reclaimer might (posix_fadvise(2))."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)  # only clean pages can go
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(file)
+    """Throw a file's pages out of memory, as a background reclaimer might (posix_fadvise(2)); changed ones written."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if resident_share(path):  # only then: it may have the disk empty its own memory
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def can_drop_caches() -> bool:
