@@ -23,13 +23,16 @@ Row = dict[str, Any]
 
 #: The columns that are not floats. Counts must be able to be missing: a failed trial has none.
 TEXT = {
-    *("key", "chapter", "experiment", "kind", "profile", "design", "label", "accept_limit", "workload"),
-    *("load_mode", "charge", "machine", "kernel", "binary", "started_at", "options", "load"),
+    *("key", "chapter", "experiment", "kind", "profile", "design", "server", "label", "accept_limit"),
+    *("workload", "load_mode", "charge", "machine", "kernel", "binary", "started_at", "options", "load"),
+    *("disk", "cache", "memory_controller"),
     *("status", "reason", "log", "latency_histogram", "per_second", "worker_accepts", "worker_cpu_s"),
 }
 COUNTS = {
     *("schema", "backlog", "work_us", "clients", "round", "attempt", "bodies_verified", "bodies_mismatched"),
     *("fds_leaked", "latency_count", "latency_censored", "hot_latency_count", "hot_latency_censored"),
+    *("footprint_bytes", "memory_limit_bytes", "memory_peak_bytes", "memory_other_bytes", "rss_peak_bytes"),
+    "threads_peak",
 }
 
 #: Digits of a recorded float: a millionth is far less than two runs of one trial differ by.

@@ -25,6 +25,7 @@ import servers
 from retrospective import paths
 from retrospective.lab.disks import disk_of
 from retrospective.lab.provenance import CPU_MAP, machine_id
+from retrospective.lab.session import LAZY_PATHS as PATHS
 from retrospective.lab.session import UNAVAILABLE, Rejected
 from retrospective.lab.trial import ROW_COLUMNS, key_of, sharing_cpu
 
@@ -41,7 +42,6 @@ PROBE_TEXT = (
     *("program", "engine", "watch", "operation", "state", "busy", "file_system"),
     *("held_histogram", "plain_histogram", "resumed_histogram"),
 )
-PATHS = ("inline", "hit", "miss", "helper", "ring", "upcall", "timer", "held", "refused")
 RING_PATHS = ("inline", "poll", "worker", "async")
 PROBE_COUNTS = (
     *("bytes", "samples", "errors", "threads", "grown", "completions"),

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import servers
 from retrospective.lab import kernel_counters, pagecache
@@ -20,6 +20,9 @@ from retrospective.lab.filesets import Fileset
 from retrospective.lab.hosts import CLIENT, SERVER, Hosts, Process
 from retrospective.lab.peers import PEERS
 from servers._server import first_line
+
+if TYPE_CHECKING:
+    from retrospective.lab.storage import Shelf
 
 Row = dict[str, Any]
 
@@ -49,6 +52,13 @@ _GENERATOR_S = 10.0  # for a generator to end, beyond its window and a time-out
 #: are taken over the time between two readings.
 _LEAD_S = 0.005
 _LOG_LINES = 12
+#: A server that has a disk to wait for may take so many times longer to answer one request more, and to come to an end
+#: with those that it has: a whole accept queue of them.
+_PATIENCE_WITH_A_DISK = 10.0
+#: Counters of turns of a server's loop by how long they lasted (phases.h).
+TURNS = tuple(f"turns_over_{least}" for least in ("100us", "1ms", "10ms", "100ms", "1s"))
+#: Ways that lazy calls go (LAIO_PATHS, laio.h), each a counter of the server's.
+LAZY_PATHS = ("inline", "hit", "miss", "helper", "ring", "upcall", "timer", "held", "refused")
 
 
 class Rejected(Exception):  # noqa: N818 (an outcome, not an error)
@@ -71,12 +81,15 @@ class Session:
         files: Fileset,
         *,
         command: Callable[[str, Path, str], list[str]] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._lab = lab
         self._design = design
         self._options = dict(options)
         self._load = dict(load)
-        self._files = files
+        self._files = shelf.files if shelf else files
+        self._shelf = shelf
+        self._patience = 1.0 if shelf is None else _PATIENCE_WITH_A_DISK
         self._command = command
         self._stack = contextlib.ExitStack()
         self._server_log = self._memory("server-log")
@@ -115,15 +128,22 @@ class Session:
                 "steering", f"the wire is steered as {self._lab.steering}, not as {self._lab.charge} pays"
             )
         on_disk = [self._files.on_disk(file) for file in self._files.files] if self._design != "floor" else []
-        pagecache.warm(on_disk)
-        if disturbance is None:  # a planted eviction must be able to happen
-            self._stack.enter_context(pagecache.held(on_disk))
+        if self._shelf:
+            self._shelf.evict()
+        else:
+            pagecache.warm(on_disk)
+            if disturbance is None:  # a planted eviction must be able to happen
+                self._stack.enter_context(pagecache.held(on_disk))
         server = self.start_server()
+        if self._shelf:
+            self._shelf.settle(self._lab, row)
         family = server.family()
         before = kernel_counters.sockets_and_files(family)
         report, happened = self._measure(server, family, disturbance)
         row |= _of_generator(report) | _of_kernel(happened, report)
         row |= _of_counters(happened) | _of_workers(happened)
+        if self._shelf:
+            row |= self._shelf.found() | _of_turns_and_paths(happened)
         row["fds_leaked"] = self._leaked(family, before)
         self._judge(row, report["replies_not_200"], server, on_disk)
 
@@ -156,6 +176,7 @@ class Session:
                 stderr=self._server_log,
                 pass_files=passed,
                 cpu=self._lab.server_cpu,
+                cgroup=self._shelf.cgroup if self._shelf else None,
             )
         finally:
             os.close(writer)
@@ -176,10 +197,10 @@ class Session:
         """One GET from the client's host; what is wrong with the answer, or ``None``."""
         wanted = self._files.files[0]
         request = f"GET {wanted.path} HTTP/1.1\r\nHost: {self.address[0]}\r\nConnection: close\r\n\r\n"
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + _ANSWER_S * self._patience
         try:
             with self._lab.socket(CLIENT) as client:
-                client.settimeout(_ANSWER_S)
+                client.settimeout(_ANSWER_S * self._patience)
                 client.connect(self.address)
                 client.sendall(request.encode())
                 answer = b""
@@ -231,11 +252,13 @@ class Session:
             generator = self._start_generator()
             begin_s = time.monotonic() + _LEAD_S + warmup_s
             try:
-                _sleep_until(begin_s)
+                self._watch_until(begin_s, family)
+                if self._shelf:  # the longest turn is to be one of the window
+                    self._counters.forget_longest()
                 begin = gauge.read()
                 if disturbance is not None:
                     disturbance(self._lab, server)
-                _sleep_until(begin_s + duration_s - 2 * _LEAD_S)
+                self._watch_until(begin_s + duration_s - 2 * _LEAD_S, family)
                 end = gauge.read()
             except ProcessLookupError:
                 raise self._ended(server) from None
@@ -256,11 +279,21 @@ class Session:
                 strict=False,
             )
         ]
+        happened["turn_max_us"] = servers.Counters.decode(end.counters).get("turn_max_us")
         return report, happened
+
+    def _watch_until(self, moment_s: float, family: Sequence[int]) -> None:
+        """Sleep; what a shelf has to see is looked at meanwhile."""
+        while (left := moment_s - time.monotonic()) > 0:
+            time.sleep(min(left, self._shelf.every_s) if self._shelf else left)
+            if self._shelf:
+                self._shelf.look(family)
 
     # ------------------------------------------------------------------------------------------ the checks
 
     def _ended(self, server: Process) -> Rejected:
+        if self._shelf and self._shelf.oom_kills():
+            return self._shelf.out_of_memory()
         return Rejected("server-failed", f"it ended with code {_code(server)} under load", "failed")
 
     def _leaked(self, family: Sequence[int], before: tuple[int, int] | None) -> int | None:
@@ -275,7 +308,7 @@ class Session:
             if sockets == 0:
                 return files
             if sockets < fewest:  # a whole accept queue of them takes a while
-                fewest, deadline = sockets, time.monotonic() + _DRAIN_S
+                fewest, deadline = sockets, time.monotonic() + _DRAIN_S * self._patience
             if time.monotonic() > deadline:
                 # A connection whose client has not closed it is open, not leaked.
                 return files + max(
@@ -285,7 +318,7 @@ class Session:
 
     def _judge(self, row: Row, refusals: int, server: Process, on_disk: list[Path]) -> None:
         """Raise ``Rejected`` for the first reason why the trial does not count, the gravest first."""
-        if not server.alive():
+        if not server.alive() or (self._shelf and self._shelf.oom_kills()):
             raise self._ended(server)
         if row["bodies_mismatched"]:
             raise Rejected(
@@ -302,7 +335,7 @@ class Session:
             raise Rejected(
                 "not-answering", f"{row['replies_per_s']:.0f} replies/s, {refusals} were no 200", "failed"
             )
-        if (gone := pagecache.cold(on_disk)) != []:
+        if self._shelf is None and (gone := pagecache.cold(on_disk)) != []:
             raise Rejected("cache-cold", f"{len(gone)} of {len(on_disk)} files were not in memory at the end")
         others = max(row["server_foreign_delay_share"] or 0.0, row["cpu0_others_share"] or 0.0)
         if others > MOST_OTHERS:
@@ -363,7 +396,7 @@ def _of_generator(report: Mapping[str, Any]) -> Row:
 
 
 #: What differences of readings tell besides columns of a row.
-_NOT_COLUMNS = {"elapsed_s", "workers", "processes_cpu_s", "user_part"}
+_NOT_COLUMNS = {"elapsed_s", "workers", "processes_cpu_s", "user_part", "turn_max_us"}
 
 
 def _of_kernel(happened: Mapping[str, Any], report: Mapping[str, Any]) -> Row:
@@ -392,10 +425,15 @@ def _of_workers(happened: Mapping[str, Any]) -> Row:
     }
 
 
+def _counted(happened: Mapping[str, Any]) -> dict[str, int]:
+    """How much the design's counters, of all processes, grew; empty for a peer, which has none."""
+    workers = happened["workers"]
+    return {name: sum(worker[name] for worker in workers) for name in workers[0]} if workers else {}
+
+
 def _of_counters(happened: Mapping[str, Any]) -> Row:
-    """Rates and means from the design's own counters; all missing for a peer, which has none."""
-    workers, elapsed_s = happened["workers"], happened["elapsed_s"]
-    counted = {name: sum(worker[name] for worker in workers) for name in workers[0]} if workers else {}
+    """Rates and means from the design's own counters; all missing for a peer."""
+    counted, elapsed_s = _counted(happened), happened["elapsed_s"]
 
     def mean(total: str, number: str, scale: float = 1.0) -> float | None:
         return counted[total] / counted[number] * scale if counted.get(number) else None
@@ -414,6 +452,23 @@ def _of_counters(happened: Mapping[str, Any]) -> Row:
     }
 
 
+def _of_turns_and_paths(happened: Mapping[str, Any]) -> Row:
+    """How long a loop's turns held everybody, and which way lazy calls went; all missing for a peer."""
+    counted = _counted(happened)
+    if not counted:
+        return {}
+
+    def per_reply(name: str) -> float | None:
+        return counted[name] / counted["replies"] if counted["replies"] else None
+
+    return {
+        **{f"{name}_per_s": counted[name] / happened["elapsed_s"] for name in TURNS},
+        "turn_max_us": happened["turn_max_us"],
+        "lazy_calls_per_reply": per_reply("lazy_calls"),
+        **{f"path_{path}_per_reply": per_reply(f"lazy_{path}") for path in LAZY_PATHS},
+    }
+
+
 # -------------------------------------------------------------------------------------------- small things
 
 
@@ -427,11 +482,6 @@ def _whole(answer: bytes) -> int | None:
 def _code(server: Process) -> int | str:
     usage = server.wait(1.0)
     return usage.code if usage else "unknown"
-
-
-def _sleep_until(moment_s: float) -> None:
-    while (left := moment_s - time.monotonic()) > 0:
-        time.sleep(left)
 
 
 def _free_port(host: str) -> int:

@@ -24,6 +24,7 @@ from retrospective.lab import filesets, peers
 from retrospective.lab.hosts import Hosts, Lab, LabError, LabUnavailable, LoopbackLab, Process
 from retrospective.lab.provenance import CPU_MAP, machine_id
 from retrospective.lab.session import Rejected, Session
+from retrospective.lab.storage import Shelf, Storage, asked
 
 Row = dict[str, Any]
 
@@ -36,9 +37,9 @@ OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08}
 #: A row: first what was asked for, then what became of it, then what was measured (units in the names).
 ROW_COLUMNS = tuple(
     """
-    key schema chapter experiment kind profile design label accept_limit backlog defer_accept_s work_us
+    key schema chapter experiment kind profile design server label accept_limit backlog defer_accept_s work_us
     workload load_mode timeout_ms charge target_per_s x_ratio clients round attempt machine kernel binary
-    started_at duration_s options load
+    started_at duration_s options load disk memory_ratio cache footprint_bytes
     valid status reason log
     replies_per_s attempted_per_s opened_per_s completed_per_s timed_out_per_s refused_per_s reset_per_s
     achieved_ratio lag_p99_us lag_max_us client_cpu_share bodies_verified bodies_mismatched
@@ -50,6 +51,12 @@ ROW_COLUMNS = tuple(
     server_cpu_share server_run_delay_share server_foreign_delay_share
     cpu0_others_share
     cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
+    memory_limit_bytes memory_controller resident_before_share resident_after_share hot_resident_before_share
+    memory_peak_bytes memory_other_bytes rss_peak_bytes threads_peak
+    turns_over_100us_per_s turns_over_1ms_per_s turns_over_10ms_per_s turns_over_100ms_per_s turns_over_1s_per_s
+    turn_max_us lazy_calls_per_reply path_inline_per_reply path_hit_per_reply path_miss_per_reply
+    path_helper_per_reply path_ring_per_reply path_upcall_per_reply path_timer_per_reply path_held_per_reply
+    path_refused_per_reply
     latency_mean_us latency_p50_us latency_p90_us latency_p99_us latency_p999_us latency_max_us
     latency_count latency_censored
     hot_latency_p50_us hot_latency_p99_us hot_latency_count hot_latency_censored
@@ -63,7 +70,9 @@ class Trial:
     """What is to be run. Equal trials have equal keys; the label tells replicas of a trial apart.
 
     ``load["mode"]`` is ``open``, ``closed`` (kernel sockets) or ``raw`` (hand-made segments); its other
-    entries are the generator's options, as ``options`` are the server's.
+    entries are the generator's options, as ``options`` are the server's. ``storage`` says where the files lie and how
+    much memory there is for them; ``None``: where they are, all in memory throughout. ``server`` names a design with
+    certain options.
     """
 
     chapter: str
@@ -77,6 +86,8 @@ class Trial:
     charge: str
     x_ratio: float | None
     label: str
+    storage: Storage | None = None
+    server: str | None = None
 
     @property
     def program(self) -> str:
@@ -85,11 +96,19 @@ class Trial:
 
     def key(self, binary_hash: str, machine: str, kernel: str, round: int) -> str:  # noqa: A002
         """Name of this trial in a round on a machine: what is stored under it need not be measured again."""
-        return key_of(asdict(self), SCHEMA, binary_hash, machine, kernel, round)
+        fields = asdict(self)
+        for later in (
+            "storage",
+            "server",
+        ):  # a trial without them keeps the key that it had before there were any
+            if fields[later] is None:
+                del fields[later]
+        return key_of(fields, SCHEMA, binary_hash, machine, kernel, round)
 
     def seconds(self) -> float:
         """About how long it takes, seconds."""
-        return self.load["warmup-s"] + self.load["duration-s"] + OVERHEAD_S[self.load["mode"]]
+        of_storage_s = self.storage.seconds() if self.storage else 0.0
+        return self.load["warmup-s"] + self.load["duration-s"] + OVERHEAD_S[self.load["mode"]] + of_storage_s
 
 
 def key_of(
@@ -146,7 +165,7 @@ def run_trial(
         "schema": SCHEMA,
         **{
             name: getattr(trial, name)
-            for name in ("chapter", "experiment", "kind", "profile", "design", "label")
+            for name in ("chapter", "experiment", "kind", "profile", "design", "server", "label")
         },
         **{name: getattr(trial, name) for name in ("workload", "charge", "x_ratio")},
         "accept_limit": _text(trial.options.get("accept-limit")),
@@ -166,21 +185,31 @@ def run_trial(
         "duration_s": trial.load.get("duration-s", 2.0),
         "options": json.dumps(trial.options, sort_keys=True),
         "load": json.dumps(trial.load, sort_keys=True),
+        **(asked(trial.storage, files) if trial.storage else {}),
     }
-    with open_lab(trial.charge) as lab, sharing_cpu(lab.client_cpu):
+    with contextlib.ExitStack() as stack:
+        shelf = None
+        if trial.storage:
+            try:
+                # Before the hosts, which see what is mounted when they are made, and are gone before it is.
+                shelf = stack.enter_context(Shelf(trial.storage, files))
+            except Rejected as rejected:
+                return row | _outcome(rejected) | {"log": ""}
+        lab = stack.enter_context(open_lab(trial.charge))
+        stack.enter_context(sharing_cpu(lab.client_cpu))
         # Arrivals and files are drawn anew in every round, and alike for all that are compared within one.
         load = {"seed": round + 1, **trial.load}
         if lab.interface is None and load["mode"] == "raw":
             load |= {"mode": "open", "requests-per-connection": 1}
         row |= {"charge": lab.charge, "load_mode": load["mode"]}
         with contextlib.closing(
-            Session(lab, trial.design, trial.options, load, files, command=command)
+            Session(lab, trial.design, trial.options, load, files, command=command, shelf=shelf)
         ) as session:
             outcome: Row = {"valid": True, "status": "ok", "reason": ""}
             try:
                 session.run(row, disturbance)
             except Rejected as rejected:
-                outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
+                outcome = _outcome(rejected)
             except (OSError, LabError, json.JSONDecodeError) as error:
                 outcome = {"valid": False, "status": "failed", "reason": f"lab: {error}"}
             row |= outcome | {"log": session.log()}
@@ -217,8 +246,12 @@ def sharing_cpu(cpu: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def _outcome(rejected: Rejected) -> Row:
+    return {"valid": False, "status": rejected.status, "reason": str(rejected)}
+
+
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-__all__ = ["ROW_COLUMNS", "SCHEMA", "LabUnavailable", "Trial", "open_lab", "run_trial"]
+__all__ = ["ROW_COLUMNS", "SCHEMA", "LabUnavailable", "Storage", "Trial", "open_lab", "run_trial"]

@@ -76,6 +76,18 @@ def test_the_longest_turn_of_several_processes_is_the_longest_of_one(serve, smal
     assert server.counters()["turn_max_us"] == max(longest) >= 20_000
 
 
+def test_the_longest_turn_can_be_forgotten_while_the_server_runs(serve, small, client):
+    server = serve("prefork", small.root, workers=2, slow_us=20_000)
+    with client(server.address) as c:
+        assert c.ask("/slow/1k.bin").status == 200
+        assert c.ask("/1k.bin").status == 200
+    before = server.counters()
+    server._counters.forget_longest()
+    after = server.counters()
+    assert before["turn_max_us"] >= 20_000 > after["turn_max_us"]
+    assert after["replies"] >= before["replies"] >= 1
+
+
 @pytest.mark.parametrize("engine", ["plain", "pool"])
 def test_every_lazy_call_is_counted_on_its_path(serve, small, client, engine):
     server = serve("lazy", small.root, engine=engine)
