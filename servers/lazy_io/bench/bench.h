@@ -21,9 +21,9 @@ struct bench_options {
     uint64_t bytes; /* 0 = the operation's own */
     uint64_t cpu, partner_cpu;
     uint64_t threads, tick_us;
-    uint64_t in_flight, seed, blocks, competitors;
+    uint64_t in_flight, concurrency, seed, blocks, competitors;
     uint64_t file_mib, files;
-    double seconds;
+    double seconds, hit_share;
     bool drop_caches, optimistic;
 };
 
@@ -54,7 +54,7 @@ struct experiment {
     bool pinned; /* to CPU 0 unless --cpu says another */
 };
 extern const struct experiment experiment_cost, experiment_held, experiment_upcall, experiment_preempted,
-    experiment_sleep;
+    experiment_sleep, experiment_surface;
 
 /* Opens the engine for the calling thread; what it refuses ends the program with 3. */
 void bench_open(struct bench *);

@@ -115,14 +115,18 @@ void data_warm(const struct data *data, uint64_t offset, size_t bytes)
             fail(1, "reading the data file: %s", strerror(errno));
 }
 
-/* The whole file: a folio that the range would cut is not dropped. */
-void data_evict(const struct data *data)
+/* A folio that the range would cut is not dropped. */
+void data_evict_from(const struct data *data, uint64_t offset)
 {
-    posix_fadvise(data->file, 0, 0, POSIX_FADV_DONTNEED);
+    posix_fadvise(data->file, (off_t)offset, 0, POSIX_FADV_DONTNEED);
 }
 
-/* How many of the pages of a range are not in memory. */
-static uint64_t absent(const struct data *data, uint64_t offset, size_t bytes, uint64_t *pages)
+void data_evict(const struct data *data)
+{
+    data_evict_from(data, 0);
+}
+
+uint64_t data_absent(const struct data *data, uint64_t offset, size_t bytes, uint64_t *pages)
 {
     uint64_t from = offset / PAGE_BYTES * PAGE_BYTES;
     *pages = (offset + bytes - from + PAGE_BYTES - 1) / PAGE_BYTES;
@@ -140,7 +144,7 @@ static uint64_t absent(const struct data *data, uint64_t offset, size_t bytes, u
 
 void data_look(struct bench *bench, const struct data *data, uint64_t offset, size_t bytes)
 {
-    uint64_t pages, missing = absent(data, offset, bytes, &pages);
+    uint64_t pages, missing = data_absent(data, offset, bytes, &pages);
     bench->pages_seen += pages;
     bench->pages_absent += missing;
 }
@@ -148,7 +152,7 @@ void data_look(struct bench *bench, const struct data *data, uint64_t offset, si
 void data_chill(struct bench *bench, const struct data *data, uint64_t offset, size_t bytes)
 {
     uint64_t pages;
-    if (absent(data, offset, bytes, &pages) < pages)
+    if (data_absent(data, offset, bytes, &pages) < pages)
         data_evict(data);
     data_look(bench, data, offset, bytes);
 }
@@ -158,7 +162,7 @@ bool data_evictable(struct bench *bench, const struct data *data)
     uint64_t pages;
     data_warm(data, 0, 16 * PAGE_BYTES);
     data_evict(data);
-    return absent(data, 0, 16 * PAGE_BYTES, &pages) > 0 ||
+    return data_absent(data, 0, 16 * PAGE_BYTES, &pages) > 0 ||
            bench_unsupported(bench, "pages of files in %s cannot be evicted: a file system in memory?",
                              bench->options.folder);
 }

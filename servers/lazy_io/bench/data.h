@@ -28,6 +28,9 @@ void data_spoil(void *buffer, size_t bytes);
 
 void data_warm(const struct data *, uint64_t offset, size_t bytes);
 void data_evict(const struct data *);
+void data_evict_from(const struct data *, uint64_t offset); /* to its end; a multiple of the largest folio */
+/* How many of the pages of a range are not in memory. */
+uint64_t data_absent(const struct data *, uint64_t offset, size_t bytes, uint64_t *pages);
 /* Counts the pages of a range, and those that are not in memory, into the report's `evicted`. */
 void data_look(struct bench *, const struct data *, uint64_t offset, size_t bytes);
 /* Evicts, unless none of the range is in memory anyway, and looks. */

@@ -8,6 +8,7 @@
 
 static const struct experiment *const experiments[] = {
     &experiment_cost, &experiment_held, &experiment_upcall, &experiment_preempted, &experiment_sleep,
+    &experiment_surface,
 };
 #define EXPERIMENTS (sizeof experiments / sizeof *experiments)
 
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
 {
     struct bench bench = {
         .options = {.folder = "/var/tmp/lazybench", .cpu = NO_CPU, .partner_cpu = NO_CPU, .in_flight = 1, .seed = 1,
-                    .seconds = .2, .file_mib = 256, .files = 512, .competitors = 2, .busy = "no"},
+                    .concurrency = 1, .seconds = .2, .hit_share = .9, .file_mib = 256, .files = 512, .competitors = 2, .busy = "no"},
         .supported = true,
     };
     struct bench_options *options = &bench.options;
@@ -58,6 +59,8 @@ int main(int argc, char **argv)
         {"partner-cpu", ARGUMENT_INTEGER, &options->partner_cpu, 0, 4095, "N", "of threads beside it; default: any"},
         {"threads", ARGUMENT_INTEGER, &options->threads, 1, 4096, "N", "most helpers or standbys"},
         {"in-flight", ARGUMENT_INTEGER, &options->in_flight, 1, 512, "N", "reads at a time (cost read); default 1"},
+        {"concurrency", ARGUMENT_INTEGER, &options->concurrency, 1, 512, "N", "surface: reads at a time; default 1"},
+        {"hit-share", ARGUMENT_NUMBER, &options->hit_share, 0, 1, "S", "surface: of the reads, in memory; default 0.9"},
         {"watch", ARGUMENT_CHOICE, &options->watch, 0, 0, "perf|timer", "activation: what notices a blocked call"},
         {"tick-us", ARGUMENT_INTEGER, &options->tick_us, 1, 1000000, "N", "activation, timer: its period"},
         {"optimistic", ARGUMENT_FLAG, &options->optimistic, 0, 0, "", "nowait: call plainly where it cannot ask"},

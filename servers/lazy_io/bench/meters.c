@@ -97,6 +97,11 @@ double meters_children_ns(const struct meters *meters)
     return after > before ? (double)(after - before) : 0;
 }
 
+unsigned meters_threads(void)
+{
+    return (unsigned)field_of("/proc/self/status", "Threads");
+}
+
 /* What is read last before and first after is what reading the rest would disturb. */
 void meters_begin(struct meters *meters, struct laio *laio, const char *folder)
 {

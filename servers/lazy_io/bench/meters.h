@@ -24,6 +24,8 @@ struct meters {
 /* CPU time of helpers that are processes, in the measured part: others are in getrusage(RUSAGE_SELF). */
 double meters_children_ns(const struct meters *);
 
+unsigned meters_threads(void); /* of this process, at this moment */
+
 /* Both in the loop's thread. laio may be NULL. */
 void meters_begin(struct meters *, struct laio *laio, const char *folder);
 void meters_end(struct meters *, struct laio *laio);
