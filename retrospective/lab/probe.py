@@ -52,6 +52,7 @@ PROBE_COUNTS = (
     *("upcalls_false", "upcalls_lost", "missed", "stolen", "blocks", "calls", "lazy_calls"),
     *("block_operations", "in_flight", "rescued", "competitors"),
     *("device_write_bytes", "disk_read_bytes", "disk_write_bytes"),
+    *("concurrency", "cold_reads", "threads_peak", "peak_rss_bytes"),
 )
 PROBE_LEVELS = (
     *(f"{what}_{time}" for what in ("call", "plain", "glibc", "raw_nowait") for time in ("ns", "cpu_ns")),
@@ -59,18 +60,29 @@ PROBE_LEVELS = (
     *(f"{what}_{q}_ns" for what in ("held", "total", "plain", "resumed") for q in QUANTILES),
     *("with_ns", "without_ns", "added_ns", "added_p10_ns", "added_p90_ns", "added_ratio"),
     *("cpu_us", "evicted_share"),
+    # Lazy reads beside eager ones: asked for and got in memory, how much of it stayed there, and how fast both were.
+    *("hit_share", "hit_share_got", "hot_resident_share", "paused_share"),
+    *("reads_per_s", "reads_per_s_eager", "cpu_us_per_read", "cpu_us_per_read_eager"),
+    *(f"ratio_eager{q}" for q in ("", "_p10", "_p90")),
 )
 PROBE_COLUMNS = (*PROBE_TEXT, *PROBE_COUNTS, *PROBE_LEVELS)
 #: The program's word -> the column's, where the column is to name a unit or what it is a ratio of.
-_RENAMED = {"evicted": "evicted_share", "ratio": "added_ratio", "lazy": "lazy_calls"}
+_RENAMED = {
+    **{"evicted": "evicted_share", "ratio": "added_ratio", "lazy": "lazy_calls"},
+    **{"hot_resident": "hot_resident_share", "paused": "paused_share"},
+}
 
 #: Of a file that was to be cold so much had left the page cache before the first call.
 LEAST_EVICTED = 0.95
+#: Of what was to stay in memory beside it so much did.
+LEAST_RESIDENT = 0.99
 #: Others took the CPU from the loop no more often than this, a second. Kernel threads do so some tens of times; another
 #: program that computes, at the end of every slice of 3 ms, 300 times.
 MOST_INVOLUNTARY_PER_S = 200.0
 #: Threads of the program's own share its CPU: waking one may take it from the loop, and its going on takes it back.
 INVOLUNTARY_A_HANDED_CALL = 4
+#: Two loops that take turns on a CPU wake one another: as often a turn (experiment surface).
+INVOLUNTARY_A_TURN = 4
 #: Where the timer watches, a thread looks at the loop this often, on the loop's CPU (laio.h, tick_us).
 TICKS_PER_S = 10_000
 #: Experiments whose own threads share the loop's CPU and take it from one another all the time.
@@ -140,8 +152,8 @@ def run_probe(
         },
         # What was asked for, so that a row without a result says what it is no result of.
         **{
-            name: probe.options.get(name)
-            for name in ("engine", "watch", "operation", "state", "bytes", "busy")
+            name: probe.options.get(name.replace("_", "-"))
+            for name in ("engine", "watch", "operation", "state", "bytes", "busy", "hit_share", "concurrency")
         },
         "round": round,
         "attempt": attempt,
@@ -287,14 +299,19 @@ def judge(row: Mapping[str, Any], report: Mapping[str, Any], elapsed_s: float) -
     if not row["samples"]:
         raise Rejected("no-report", "it made no measurement", "failed")
     read = row["device_read_bytes"]
-    if row["state"] == "cold":
+    hit_share = row["hit_share"] if row["experiment"] == "surface" else None
+    if row["state"] == "cold" or (hit_share is not None and hit_share < 1):
         evicted = row["evicted_share"]
         if evicted is not None and evicted < LEAST_EVICTED:
             raise Rejected("cache-warm", f"{1 - evicted:.0%} of the file stayed in memory")
         if not read:
             raise Rejected("cache-warm", "nothing was read from the device")
     # Where pages were reclaimed, calls that were to find them in memory did block.
-    if (row["state"] == "cached" or row["experiment"] == "preempted") and read:
+    if hit_share and row["hot_resident_share"] < LEAST_RESIDENT:
+        raise Rejected(
+            "cache-cold", f"{1 - row['hot_resident_share']:.0%} of what was to stay in memory left it"
+        )
+    if (row["state"] == "cached" or row["experiment"] == "preempted" or hit_share == 1) and read:
         raise Rejected("cache-cold", f"{read} bytes were read from the device")
     switches = row["involuntary_switches"]
     if switches is None:
@@ -302,7 +319,9 @@ def judge(row: Mapping[str, Any], report: Mapping[str, Any], elapsed_s: float) -
     if switches is not None and row["experiment"] not in _SHARED:
         handed = sum(row[f"path_{path}"] or 0 for path in PATHS if path not in ("inline", "hit", "refused"))
         ticks = TICKS_PER_S if row["watch"] == "timer" else 0
-        most = (MOST_INVOLUNTARY_PER_S + ticks) * max(elapsed_s, 0.1) + INVOLUNTARY_A_HANDED_CALL * handed
+        turns = row["samples"] if row["experiment"] == "surface" else 0
+        most = (MOST_INVOLUNTARY_PER_S + ticks) * max(elapsed_s, 0.1)
+        most += INVOLUNTARY_A_HANDED_CALL * handed + INVOLUNTARY_A_TURN * turns
         if switches > most:
             raise Rejected("disturbed", f"the CPU was taken away {switches} times in {elapsed_s:.1f} s")
 

@@ -81,6 +81,33 @@ def test_an_engine_that_asks_first_is_compared_with_the_question_too(release):
     assert run_probe(probe("plain"))["raw_nowait_ns"] is None
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_lazy_reads_are_measured_beside_eager_ones(share, release):
+    """Where pages are reclaimed meanwhile, as on a machine that tests run on, the row says so."""
+    row = run_probe(
+        probe(
+            "nowait", experiment="surface", bytes=65536, concurrency=8, seconds=0.05, **{"hit-share": share}
+        )
+    )
+    if not row["valid"]:
+        assert row["reason"].startswith(("disturbed", "cache-cold", "unsupported")), row["reason"]
+        return
+    assert (row["hit_share"], row["concurrency"], row["bytes"]) == (share, 8, 65536)
+    assert row["hit_share_got"] == pytest.approx(share, abs=0.1)
+    assert row["device_read_bytes"] == pytest.approx(65536 * row["cold_reads"], rel=0.1)
+    assert min(row["reads_per_s"], row["reads_per_s_eager"], row["ratio_eager"], row["cpu_us_per_read"]) > 0
+    assert row["threads_peak"] >= 1
+    assert row["peak_rss_bytes"] > 8 * 65536
+    assert 0 < row["paused_share"] < 1
+    held = (row["held_p99_ns"], row["held_max_ns"], row["plain_p99_ns"])
+    assert all(value is None for value in held) if share == 1 else min(held) > 0
+
+
+def test_a_read_of_more_than_the_file_has_places_for_is_unavailable(release):
+    row = run_probe(probe("plain", experiment="surface", bytes=1 << 20, concurrency=64, seconds=0.05))
+    assert row["reason"].startswith("unsupported: a file of 256 MiB has too few places for 64 reads")
+
+
 def test_what_an_engine_does_not_have_is_unavailable_and_says_why(release):
     row = run_probe(probe("linux-aio", operation="pipe", state="present", seconds=0.05))
     assert (row["valid"], row["status"]) == (False, "unavailable")
@@ -148,6 +175,33 @@ def test_a_fault_makes_a_row_with_its_reason_and_no_result(program, status, reas
     row = fake(program)
     assert (row["valid"], row["status"]) == (False, status)
     assert row["reason"].startswith(reason), row["reason"]
+
+
+SURFACE = {
+    "experiment": "surface", "operation": None, "state": None, "hit_share": 0.5, "evicted": 1, "hot_resident": 1,
+    "device_read_bytes": 4096,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"hit_share": 1.0, "evicted": None, "device_read_bytes": 0}, ""),
+        ({"hit_share": 0.0, "hot_resident": 0}, ""),
+        ({"evicted": 0.5}, "cache-warm: 50% of the file"),
+        ({"device_read_bytes": 0}, "cache-warm: nothing was read"),
+        ({"hot_resident": 0.5}, "cache-cold: 50% of what was to stay in memory"),
+        ({"hit_share": 1.0, "evicted": None}, "cache-cold: 4096 bytes"),
+        ({"involuntary_switches": 400}, ""),
+        ({"involuntary_switches": 9000}, "disturbed"),
+    ],
+)
+def test_what_was_to_be_in_memory_was_and_what_was_not_was_read(changes, reason, fake):
+    asked = {"experiment": "surface", "seconds": 0.05}
+    row = fake(printing(**(SURFACE | changes)), **asked)
+    assert row["valid"] is (not reason)
+    assert row["reason"].startswith(reason)
 
 
 @pytest.mark.parametrize(("watch", "valid"), [("perf", False), ("timer", True)])

@@ -6,6 +6,7 @@ Its experiments share one journal. Those of lazybench (servers/lazy_io/bench) dr
 - ``held``: how long the *caller* is held, by engine and operation;
 - ``upcall``: from the block until the loop goes on; ``preempted``: whether losing the CPU is taken for a block;
 - ``sleep``: what watching adds to a loop that sleeps;
+- ``surface``: reads a second, lazy and eager, by size, share of the reads that is in memory, and reads at a time;
 
 and ``lazy-cpu`` is trials of the server ``lazy``: CPU per reply with the lazy engine and with plain calls, of one file
 and of SPECweb99's mix, all in memory.

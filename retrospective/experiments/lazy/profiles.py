@@ -10,13 +10,16 @@ from retrospective.experiments.lazy.settings import (
     BYTES,
     CALLS,
     CLAIM_BYTES,
+    CONCURRENCIES,
     DIRECT_BYTES,
     EXPERIMENTS,
     HELD,
+    HIT_SHARES,
     KIB,
     LOADS,
     SERIES,
     SERVER_WORKLOADS,
+    SURFACE_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
     from retrospective.lab.trial import Trial
 
 Call = tuple[str, str]  # operation, state
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of the surface: sizes of a read, shares of reads that are in memory, and reads at a time."""
+
+    bytes: tuple[int, ...] = SURFACE_BYTES
+    hit_shares: tuple[float, ...] = HIT_SHARES
+    concurrencies: tuple[int, ...] = CONCURRENCIES
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class Profile:
     held: tuple[Call, ...]
     #: Series whose upcalls are timed.
     upcalls: tuple[str, ...]
+    #: Cells of the surface by series, and seconds of each.
+    surface: Mapping[str, Grid]
+    surface_s: float
     #: Ratios to the server's own peak, by workload.
     loads: Mapping[str, tuple[float, ...]] = field(
         default_factory=lambda: dict.fromkeys(SERVER_WORKLOADS, LOADS)
@@ -71,6 +86,7 @@ class Profile:
 
 _MAIN = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
 _UPCALLS = ("activation", "activation (timer)")
+_THIN = Grid((CLAIM_BYTES, 64 * KIB), (0.0, 0.9, 1.0), (1, 64))
 
 PROFILES = {
     # Seconds: every experiment has a probe, and the loop's two ways through the server are taken.
@@ -87,6 +103,8 @@ PROFILES = {
         held_engines=("plain", "activation", "linux-aio"),
         held=(("read", "cold"), ("pipe", "absent")),
         upcalls=("activation",),
+        surface={"activation": Grid((CLAIM_BYTES,), (0.9,), (8,))},
+        surface_s=0.05,
         loads=dict.fromkeys(SERVER_WORKLOADS, (0.5,)),
         assumed_peak=4_000.0,
     ),
@@ -111,6 +129,8 @@ PROFILES = {
             ("pipe", "absent"),
         ),
         upcalls=_UPCALLS[:1],
+        surface={"activation": Grid((CLAIM_BYTES, 64 * KIB), (0.0, 0.9, 1.0), (8,))},
+        surface_s=0.15,
         loads={"one-packet": (LOADS[0], LOADS[-1]), "specweb99-like": LOADS[-1:]},
         calibration_steps=3,
         seldom=("plain", "nowait", "posix-aio", "linux-aio"),
@@ -128,8 +148,10 @@ PROFILES = {
         held_engines=tuple(SERIES),
         held=HELD,
         upcalls=_UPCALLS,
+        surface={"activation": Grid(), **dict.fromkeys(("uring", "nowait", "pool"), _THIN)},
+        surface_s=0.4,
         calibration_steps=6,
-        rounds_by={"lazy-cpu": 20},
+        rounds_by={"lazy-cpu": 20, "surface": 3},
     ),
 }
 
@@ -167,12 +189,14 @@ def profile_with(
         experiments=tuple(e for e in profile.experiments if not experiments or e in experiments),
     )
     if seconds:
-        profile = replace(profile, **dict.fromkeys(("cost_s", "held_s", "upcall_s", "server_s"), seconds))
+        durations = ("cost_s", "held_s", "upcall_s", "surface_s", "server_s")
+        profile = replace(profile, **dict.fromkeys(durations, seconds))
     if bytes:
         chosen = tuple(dict.fromkeys(int(count) for count in bytes))
         aligned = tuple(count for count in chosen if count % (4 * KIB) == 0)
         sizes = {state: aligned if state == "direct" else chosen for state in profile.sizes}
-        profile = replace(profile, sizes=sizes)
+        surface = {series: replace(grid, bytes=chosen) for series, grid in profile.surface.items()}
+        profile = replace(profile, sizes=sizes, surface=surface)
     if engines:
         chosen_engines = tuple(dict.fromkeys(engines))
         profile = replace(
@@ -180,6 +204,7 @@ def profile_with(
             engines=chosen_engines,
             held_engines=chosen_engines,
             upcalls=tuple(e for e in chosen_engines if e in _UPCALLS),
+            surface=dict.fromkeys(chosen_engines, profile.surface["activation"]),
         )
     return profile
 

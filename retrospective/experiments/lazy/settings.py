@@ -8,7 +8,7 @@ CHAPTER = "lazy"
 
 #: Every experiment of the chapter, in the order in which the chapter tells of them. All but the last are probes, whose
 #: name is lazybench's first word; the last one is trials of the server ``lazy``.
-EXPERIMENTS = ("cost", "held", "upcall", "preempted", "sleep", "lazy-cpu")
+EXPERIMENTS = ("cost", "held", "upcall", "preempted", "sleep", "surface", "lazy-cpu")
 
 #: Series -> engine and how it learns that a call blocks, in the order of tables and figures.
 SERIES: dict[str, tuple[str, str | None]] = {
@@ -62,6 +62,11 @@ NEEDS_DROPPED_CACHES = frozenset({"openstat", "open", "stat", "readdir"})
 
 #: Programs beside the loop on its CPU in the experiment on preemption.
 COMPETITORS = 2
+
+#: Where reading lazily begins to pay: shares of the reads that find their data in memory, and reads at a time.
+SURFACE_BYTES = (4 * KIB, 64 * KIB, 256 * KIB)
+HIT_SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)
+CONCURRENCIES = (1, 8, 64)
 
 #: The server's load where its files are all in memory: one file of 1 KiB, or SPECweb99's mix, on persistent
 #: connections, at ratios to the peak under the same workload. Claims are judged on the first.

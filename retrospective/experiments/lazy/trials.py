@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from retrospective.experiments.lazy.profiles import Profile
@@ -121,6 +122,21 @@ def sleep(profile: Profile) -> Iterator[Probe]:
         yield _probe(profile, "sleep", series, "sleep", seconds=profile.upcall_s)
 
 
+def surface(profile: Profile) -> Iterator[Probe]:
+    """Reads that are lazy beside eager ones, by size, share that is in memory, and reads at a time."""
+    for series, grid in profile.surface.items():
+        for count, share, at_a_time in product(grid.bytes, grid.hit_shares, grid.concurrencies):
+            yield _probe(
+                profile,
+                "surface",
+                series,
+                f"read {bytes_name(count)}, {share:.0%} in memory, {at_a_time} at a time",
+                bytes=count,
+                **{"hit-share": share, "concurrency": at_a_time},
+                seconds=profile.surface_s,
+            )
+
+
 def server(
     profile: Profile,
     workload: str,
@@ -167,4 +183,11 @@ def servers_under_load(profile: Profile, peaks: Mapping[str, float]) -> Iterator
                     yield server(profile, workload, engine, target, ratio)
 
 
-PROBES = {"cost": cost, "held": held, "upcall": upcall, "preempted": preempted, "sleep": sleep}
+PROBES = {
+    "cost": cost,
+    "held": held,
+    "upcall": upcall,
+    "preempted": preempted,
+    "sleep": sleep,
+    "surface": surface,
+}

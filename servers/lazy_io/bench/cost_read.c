@@ -141,7 +141,8 @@ static long by_glibc(struct cost *cost, unsigned n)
     return sum;
 }
 
-/* A page that went since it was warmed is read plainly: then bytes from the device say that the run is worth nothing. */
+/* A page that went since it was warmed is read plainly: bytes from the device then say that the run counts for nothing.
+ */
 static long by_raw_nowait(struct cost *cost, unsigned n)
 {
     long sum = 0;

@@ -43,7 +43,8 @@ int main(int argc, char **argv)
 {
     struct bench bench = {
         .options = {.folder = "/var/tmp/lazybench", .cpu = NO_CPU, .partner_cpu = NO_CPU, .in_flight = 1, .seed = 1,
-                    .concurrency = 1, .seconds = .2, .hit_share = .9, .file_mib = 256, .files = 512, .competitors = 2, .busy = "no"},
+                    .concurrency = 1, .seconds = .2, .hit_share = .9, .file_mib = 256, .files = 512, .competitors = 2,
+                    .busy = "no"},
         .supported = true,
     };
     struct bench_options *options = &bench.options;

@@ -2,11 +2,12 @@
  *
  * The first part of the data file stays in memory, the rest is evicted: a read goes to the one or the other by chance,
  * and to no evicted place twice before all are evicted again. The lazy loop keeps --concurrency reads going: a turn
- * begins as many as may begin and then takes the completions. Beside it, slice by slice and by chance which comes first,
- * a thread that has no engine makes reads of the same chances by the C library's pread, which holds it: one at a time.
+ * begins as many as may begin and then takes the completions. Beside it, slice by slice and by chance which comes
+ * first, a thread without an engine makes reads of the same chances by the C library's pread, which holds it: one at a
+ * time.
  *
- * A slice is timed from when every chain of reads has come round once until it has lasted long enough: so many reads are
- * in progress at either end. What begins and ends a slice, and the eviction after it, is not timed.
+ * A slice is timed from when every chain of reads has come round once until it has lasted long enough: so there are as
+ * many reads in progress at either end. What begins and ends a slice, and the eviction after it, is not timed.
  */
 #include "arguments.h"
 #include "bench.h"
@@ -21,6 +22,7 @@
 
 #define HOT_PART 8 /* of the file, one: in memory */
 #define SLICE_NS 10000000
+#define CHAIN_PLACES 8 /* of the cold ones, at least: half may be left, one is read before a slice is timed */
 #define SLICES_AT_LEAST 5
 #define READS_A_LOOK 16  /* at the clock, where reads are too short to look each time */
 #define READS_A_CHECK 64 /* of the words that came; of a cold read, all are checked */
@@ -63,7 +65,8 @@ struct surface {
     unsigned threads_peak;
 };
 
-/* Two draws a read, whatever they say: equal seeds give both ways the same hits and misses. False: no cold place left. */
+/* Two draws a read, whatever they say: equal seeds give both ways the same hits and misses. False: no cold place is
+ * left. */
 static bool aim(struct surface *surface, struct chain *chain)
 {
     struct bench *bench = surface->bench;
@@ -264,7 +267,7 @@ static void measure(struct surface *surface)
         samples_add(&ratio, lazy->rates.values[i] / eager->rates.values[i]);
 
     uint64_t device_bytes = bench->meters.after.device_read_bytes - bench->meters.before.device_read_bytes;
-    double all_bytes = (double)(lazy->all + eager->all) * (double)bench->options.bytes;
+    double all_bytes = (double)(lazy->all + eager->all) * (double)surface->cold.stride;
     report_number(bench, "hit_share", bench->options.hit_share);
     report_number(bench, "hit_share_got", 1 - (double)device_bytes / all_bytes);
     report_number(bench, "hot_resident", surface->hot_resident);
@@ -294,9 +297,6 @@ static bool prepare(struct surface *surface)
     slots_make(bench, &surface->cold, surface->data.bytes - surface->hot_bytes, options->bytes);
     surface->cold.next = 0;
     surface->hot_places = surface->hot_bytes / surface->cold.stride;
-    if (surface->hot_places == 0 || surface->cold.count < 8 * options->concurrency)
-        fail(2, "--file-mib: too few places for %llu reads of %llu bytes at a time",
-             (unsigned long long)options->concurrency, (unsigned long long)options->bytes);
     surface->chains = calloc(options->concurrency, sizeof *surface->chains);
     surface->idle = calloc(options->concurrency, sizeof *surface->idle);
     if (surface->chains == NULL || surface->idle == NULL)
@@ -305,6 +305,10 @@ static bool prepare(struct surface *surface)
         surface->chains[surface->idle_count].buffer = bench_buffer(options->bytes);
         surface->idle[surface->idle_count] = &surface->chains[surface->idle_count];
     }
+    if (surface->hot_places == 0 || surface->cold.count < CHAIN_PLACES * options->concurrency)
+        return bench_unsupported(bench, "a file of %llu MiB has too few places for %llu reads of %llu bytes at a time",
+                                 (unsigned long long)options->file_mib, (unsigned long long)options->concurrency,
+                                 (unsigned long long)options->bytes);
     if (options->hit_share < 1 && !data_evictable(bench, &surface->data))
         return false;
     data_evict_from(&surface->data, surface->hot_bytes);
