@@ -149,7 +149,7 @@ PROFILES = {
         held=HELD,
         upcalls=_UPCALLS,
         surface={"activation": Grid(), **dict.fromkeys(("uring", "nowait", "pool"), _THIN)},
-        surface_s=0.4,
+        surface_s=0.35,
         calibration_steps=6,
         rounds_by={"lazy-cpu": 20, "surface": 3},
     ),
