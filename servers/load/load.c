@@ -26,7 +26,7 @@ static size_t choose(const char *option, const char *text, const char *const nam
     for (size_t i = 0; i < count; i++)
         if (strcmp(text, names[i]) == 0)
             return i;
-    arguments_fail(2, "--%s: unknown '%s' (see --help)", option, text);
+    fail(2, "--%s: unknown '%s' (see --help)", option, text);
 }
 
 /* "A" or "A-B" of IPv4 addresses. */
@@ -39,14 +39,14 @@ static void read_sources(const char *text, struct client_options *o)
     if (low_bytes < sizeof low_text)
         memcpy(low_text, text, low_bytes);
     if (inet_pton(AF_INET, low_text, &low) != 1 || inet_pton(AF_INET, dash ? dash + 1 : low_text, &high) != 1)
-        arguments_fail(2, "--sources: '%s' is not ADDR or ADDR-ADDR", text);
+        fail(2, "--sources: '%s' is not ADDR or ADDR-ADDR", text);
     uint64_t first = ntohl(low.s_addr), last = ntohl(high.s_addr);
     if (last < first || last - first >= SOURCES_MAX)
-        arguments_fail(2, "--sources: '%s' must ascend and hold at most %d addresses", text, SOURCES_MAX);
+        fail(2, "--sources: '%s' must ascend and hold at most %d addresses", text, SOURCES_MAX);
     o->source_count = (size_t)(last - first + 1);
     o->sources = calloc(o->source_count, sizeof *o->sources);
     if (o->sources == NULL)
-        arguments_fail(1, "%s", strerror(ENOMEM));
+        fail(1, "%s", strerror(ENOMEM));
     for (size_t i = 0; i < o->source_count; i++) {
         o->sources[i].sin_family = AF_INET;
         o->sources[i].sin_addr.s_addr = htonl((uint32_t)(first + i));
@@ -58,17 +58,17 @@ static void check_environment(const struct client_options *o)
 {
     int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (probe < 0)
-        arguments_fail(1, "cannot make a socket: %s", strerror(errno));
+        fail(1, "cannot make a socket: %s", strerror(errno));
     if (o->congestion != NULL &&
         setsockopt(probe, IPPROTO_TCP, TCP_CONGESTION, o->congestion, (socklen_t)strlen(o->congestion)) != 0)
-        arguments_fail(1, "--congestion %s: %s", o->congestion, strerror(errno));
+        fail(1, "--congestion %s: %s", o->congestion, strerror(errno));
     close(probe);
     for (size_t i = 0; i < o->source_count; i++) {
         probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (probe < 0 || bind(probe, (const struct sockaddr *)&o->sources[i], sizeof o->sources[i]) != 0) {
             char text[INET_ADDRSTRLEN];
             inet_ntop(AF_INET, &o->sources[i].sin_addr, text, sizeof text);
-            arguments_fail(1, "--sources: cannot use %s: %s", text, strerror(errno));
+            fail(1, "--sources: cannot use %s: %s", text, strerror(errno));
         }
         close(probe);
     }
@@ -106,9 +106,9 @@ int main(int argc, char **argv)
     arguments_read(argc, argv, usage, table, sizeof table / sizeof *table);
 
     if (connect_to == NULL || files == NULL)
-        arguments_fail(2, "--%s is required (see --help)", connect_to == NULL ? "connect" : "files");
+        fail(2, "--%s is required (see --help)", connect_to == NULL ? "connect" : "files");
     if (tp_parse_address(connect_to, &o.server) != 0 || o.server.sin_port == 0)
-        arguments_fail(2, "--connect: '%s' is not ADDR:PORT", connect_to);
+        fail(2, "--connect: '%s' is not ADDR:PORT", connect_to);
     o.closed = choose("mode", mode, (const char *[]){"open", "closed"}, 2) == 1;
     o.arrivals =
         choose("arrivals", arrivals, (const char *[]){"uniform", "poisson"}, 2) ? ARRIVALS_POISSON : ARRIVALS_UNIFORM;
@@ -116,11 +116,11 @@ int main(int argc, char **argv)
     o.separate_ack = choose("handshake-ack", ack, (const char *[]){"with-request", "alone"}, 2) == 1;
     o.requests = requests != 0 ? requests : o.closed ? UINT64_MAX : 1;
     if (requests != 0 && o.requests_mean > 0)
-        arguments_fail(2, "--requests-per-connection and --requests-mean exclude each other");
+        fail(2, "--requests-per-connection and --requests-mean exclude each other");
     if (!o.closed && o.rate == 0)
-        arguments_fail(2, "--rate is required in an open loop");
+        fail(2, "--rate is required in an open loop");
     if (!o.closed && o.requests == UINT64_MAX && o.requests_mean == 0)
-        arguments_fail(2, "--requests-per-connection inf needs --mode closed: an open loop schedules connections");
+        fail(2, "--requests-per-connection inf needs --mode closed: an open loop schedules connections");
     o.timeout_ns = (uint64_t)(timeout_ms * 1e6);
     o.think_ns = (uint64_t)(think_us * 1e3);
     if (sources != NULL)
@@ -129,17 +129,17 @@ int main(int argc, char **argv)
     struct manifest manifest;
     char error[256];
     if (manifest_read(&manifest, files, error, sizeof error) != 0)
-        arguments_fail(2, "--files %s: %s", files, error);
+        fail(2, "--files %s: %s", files, error);
     manifest_prepare(&manifest, connect_to);
 
     uint64_t descriptors = runtime_raise_descriptor_limit();
     uint64_t room = descriptors > DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE : 1;
     o.connections_max = room < CONNECTIONS_MAX ? room : CONNECTIONS_MAX;
     if (o.closed && o.clients > o.connections_max)
-        arguments_fail(1, "--clients %llu: the descriptor limit leaves room for %llu (ulimit -n)",
-                       (unsigned long long)o.clients, (unsigned long long)o.connections_max);
+        fail(1, "--clients %llu: the descriptor limit leaves room for %llu (ulimit -n)",
+             (unsigned long long)o.clients, (unsigned long long)o.connections_max);
     if (cpu != UINT64_MAX && runtime_pin(cpu) != 0)
-        arguments_fail(1, "--cpu %llu: %s", (unsigned long long)cpu, strerror(errno));
+        fail(1, "--cpu %llu: %s", (unsigned long long)cpu, strerror(errno));
     check_environment(&o);
     runtime_catch_signals();
     runtime_precise_timers();
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
     struct client_extra extra = {0};
     int failure = client_run(&o, &manifest, &report, &extra);
     if (failure != 0)
-        arguments_fail(1, "no connection to %s could be begun: %s", connect_to, strerror(failure));
+        fail(1, "no connection to %s could be begun: %s", connect_to, strerror(failure));
     const struct report_extra more[] = {
         {"starts_stalled", extra.starts_stalled},
         {"sessions_cut", extra.sessions_cut},

@@ -202,25 +202,25 @@ static void read_options(int argc, char **argv, struct settings *s, struct raw_o
                    table, sizeof table / sizeof *table);
     char error[256];
     if (!connect || !files || raw->rate_per_s == 0)
-        arguments_fail(2, "--connect, --rate and --files are required (see --help)");
+        fail(2, "--connect, --rate and --files are required (see --help)");
     if (tp_parse_address(connect, &s->server) || s->server.sin_port == 0)
-        arguments_fail(2, "--connect: '%s' is not ADDR:PORT", connect);
+        fail(2, "--connect: '%s' is not ADDR:PORT", connect);
     if (parse_net(net, &raw->net, &raw->net_bits))
-        arguments_fail(2, "--source-net: '%s' is not a network such as 10.128.0.0/10", net);
+        fail(2, "--source-net: '%s' is not a network such as 10.128.0.0/10", net);
     if (strcmp(arrivals, "uniform") != 0 && strcmp(arrivals, "poisson") != 0)
-        arguments_fail(2, "--arrivals: '%s' is neither uniform nor poisson", arrivals);
+        fail(2, "--arrivals: '%s' is neither uniform nor poisson", arrivals);
     s->arrivals = arrivals[0] == 'p' ? ARRIVALS_POISSON : ARRIVALS_UNIFORM;
     if (strcmp(ack, "with-request") != 0 && strcmp(ack, "alone") != 0)
-        arguments_fail(2, "--handshake-ack: '%s' is neither with-request nor alone", ack);
+        fail(2, "--handshake-ack: '%s' is neither with-request nor alone", ack);
     raw->separate_ack = ack[0] == 'a';
     if (*next_hop && parse_mac(*next_hop, raw->next_hop))
-        arguments_fail(2, "--next-hop-mac: '%s' is not six hexadecimal bytes with colons", *next_hop);
+        fail(2, "--next-hop-mac: '%s' is not six hexadecimal bytes with colons", *next_hop);
     raw->server = ntohl(s->server.sin_addr.s_addr);
     raw->server_port = ntohs(s->server.sin_port);
     if (manifest_read(manifest, files, error, sizeof error))
-        arguments_fail(2, "--files: %s", error);
+        fail(2, "--files: %s", error);
     if (manifest->count == 0)
-        arguments_fail(2, "--files: %s names no file", files);
+        fail(2, "--files: %s names no file", files);
     manifest_prepare(manifest, connect);
 }
 
@@ -240,7 +240,7 @@ int main(int argc, char **argv)
     runtime_catch_signals();
     runtime_precise_timers();
     if (settings.cpu != UINT64_MAX && runtime_pin(settings.cpu))
-        arguments_fail(1, "--cpu %llu: %s", (unsigned long long)settings.cpu, strerror(errno));
+        fail(1, "--cpu %llu: %s", (unsigned long long)settings.cpu, strerror(errno));
 
     struct raw_ring_flow flow = {
         .server = options.server,
@@ -252,17 +252,17 @@ int main(int argc, char **argv)
     uint64_t reply_bytes = file->bytes + 512;
     size_t packet_bytes = reply_bytes <= RAW_MSS ? 1500 : (reply_bytes < RAW_WINDOW ? reply_bytes : RAW_WINDOW) + 120;
     if (raw_ring_open(&ring, settings.interface, &flow, packet_bytes, error, sizeof error))
-        arguments_fail(1, "%s", error);
+        fail(1, "%s", error);
     memcpy(options.own_mac, ring.mac, 6);
     if (!next_hop && raw_ring_neighbour(settings.interface, options.server, options.next_hop))
-        arguments_fail(1, "no answer to ARP for the server on %s: is it on this link? else give --next-hop-mac",
-                       settings.interface);
+        fail(1, "no answer to ARP for the server on %s: is it on this link? else give --next-hop-mac",
+             settings.interface);
 
     uint64_t start_ns = monotonic_ns() + 1000000;
     struct run run = {.client = &client, .ring = &ring, .report = &report};
     report_begin(&report, "raw", options.rate_per_s, start_ns, settings.warmup_s, settings.duration_s);
     if (raw_client_init(&client, &options, file, &ring, &report, start_ns - 1000000, error, sizeof error))
-        arguments_fail(1, "%s", error);
+        fail(1, "%s", error);
     schedule_begin(&run.schedule, settings.arrivals, options.rate_per_s, start_ns, settings.seed);
     run.phase_ends_ns = report.begin_ns;
     drive(&run);

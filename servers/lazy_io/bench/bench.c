@@ -182,6 +182,16 @@ void bench_pin(struct bench *bench)
         fail(1, "--cpu: %s", strerror(errno));
 }
 
+void print_operation(FILE *out, const char *name, const char *const states[], const char *what)
+{
+    char all[64] = "";
+    for (int i = 0; i < STATES && states[i] != NULL; i++) {
+        strncat(all, i > 0 ? "|" : "", sizeof all - strlen(all) - 1);
+        strncat(all, states[i], sizeof all - strlen(all) - 1);
+    }
+    fprintf(out, "      %-10s %-20s %s\n", name, all, what);
+}
+
 void *bench_buffer(size_t bytes)
 {
     size_t pages = (bytes + PAGE_BYTES - 1) / PAGE_BYTES;

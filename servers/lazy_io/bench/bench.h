@@ -15,6 +15,7 @@
 #define PAGE_BYTES 4096u
 #define NO_CPU UINT64_MAX
 #define COMPETITORS_AT_MOST 64
+#define STATES 3 /* most that an operation has */
 
 struct bench_options {
     const char *engine, *operation, *state, *watch, *folder, *busy;
@@ -87,6 +88,8 @@ void bench_shuffle(struct bench *, uint32_t *order, size_t count);
  * loop may be on a thread of the library afterwards. */
 void bench_thread(struct bench *, pthread_t *thread, uint64_t cpu, void *(*body)(void *argument), void *argument);
 void bench_pin(struct bench *); /* the calling thread, to --cpu; a CPU that is not there: exit 2 */
+
+void print_operation(FILE *out, const char *name, const char *const states[], const char *what); /* for the help */
 
 /* Memory that O_DIRECT takes. */
 void *bench_buffer(size_t bytes);

@@ -26,7 +26,6 @@ static void print_help(const struct argument *table, size_t count)
         printf(" %s", laio_engine_name(laio_engines[i]));
     puts("\n\noptions:");
     arguments_print(table, count);
-    printf("  %-24s %s\n", "--help", "this text");
     puts("\nexit status: 0 = measured, or not supported (and why); 1 = wrong results, or the environment refuses;\n"
          "2 = a bad option; 3 = the engine refuses. A line on stderr says why.");
 }
@@ -86,7 +85,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         fail(2, "which experiment? (see --help)");
     const struct experiment *experiment = find(argv[1]);
-    arguments_read(argc, argv, 2, table, count);
+    arguments_read(argc - 1, argv + 1, "", table, count); /* --help was not among them */
     if (options->engine == NULL)
         fail(2, "--engine is needed (see --help)");
     if (experiment->needs_operation && options->operation == NULL)

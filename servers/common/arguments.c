@@ -1,4 +1,4 @@
-/* arguments.c: the command line as a table. */
+/* arguments.c: command lines as tables. */
 #include "arguments.h"
 
 #include <errno.h>
@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,18 +26,9 @@ void arguments_print(const struct argument *table, size_t count)
     for (size_t i = 0; i < count; i++) {
         char left[80];
         snprintf(left, sizeof left, "--%s %s", table[i].name, table[i].value_name);
-        printf("  %-24s %s\n", left, table[i].help);
+        printf("  %-36s %s\n", left, table[i].help);
     }
-}
-
-void print_operation(FILE *out, const char *name, const char *const states[], const char *what)
-{
-    char all[64] = "";
-    for (int i = 0; i < STATES && states[i] != NULL; i++) {
-        strncat(all, i > 0 ? "|" : "", sizeof all - strlen(all) - 1);
-        strncat(all, states[i], sizeof all - strlen(all) - 1);
-    }
-    fprintf(out, "      %-10s %-20s %s\n", name, all, what);
+    printf("  %-36s %s\n", "--help", "this text");
 }
 
 static bool among(const char *text, const char *choices)
@@ -63,12 +55,18 @@ static void read_value(const struct argument *option, const char *text)
     case ARGUMENT_TEXT:
         *(const char **)option->value = text;
         return;
+    case ARGUMENT_LIMIT:
+        if (strcmp(text, "inf") == 0) {
+            *(uint64_t *)option->value = UINT64_MAX;
+            return;
+        }
+        /* fall through */
     case ARGUMENT_INTEGER: {
         bool digits = *text != '\0' && strspn(text, "0123456789") == strlen(text); /* strtoull would take "-1" */
         unsigned long long value = strtoull(text, &end, 10);
         if (!digits || errno != 0 || (double)value < option->low || (double)value > option->high)
-            fail(2, "--%s: '%s' is not a whole number from %.0f to %.0f", option->name, text, option->low,
-                 option->high);
+            fail(2, "--%s: '%s' is not a whole number from %.0f to %.0f%s", option->name, text, option->low,
+                 option->high, option->kind == ARGUMENT_LIMIT ? " or inf" : "");
         *(uint64_t *)option->value = value;
         return;
     }
@@ -84,10 +82,15 @@ static void read_value(const struct argument *option, const char *text)
     }
 }
 
-void arguments_read(int argc, char **argv, int from, const struct argument *table, size_t count)
+void arguments_read(int argc, char **argv, const char *usage, const struct argument *table, size_t count)
 {
-    for (int i = from; i < argc; i++) {
+    for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
+        if (strcmp(word, "--help") == 0) {
+            printf("%s\n\n", usage);
+            arguments_print(table, count);
+            exit(0);
+        }
         if (strncmp(word, "--", 2) != 0)
             fail(2, "unexpected '%s' (see --help)", word);
         size_t name_bytes = strcspn(word + 2, "=");
@@ -97,7 +100,7 @@ void arguments_read(int argc, char **argv, int from, const struct argument *tabl
                 option = &table[k];
         if (option == NULL)
             fail(2, "unknown option '%.*s' (see --help)", (int)name_bytes + 2, word);
-        bool joined = word[2 + name_bytes] == '=';
+        const bool joined = word[2 + name_bytes] == '=';
         if (option->kind == ARGUMENT_FLAG) {
             if (joined)
                 fail(2, "--%s takes no value", option->name);
