@@ -9,13 +9,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import servers
-from retrospective.analysis import statistics
-from retrospective.analysis.formatting import fmt_ratio
-from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, ratio, text
+from retrospective.analysis import lazy_servers, statistics
+from retrospective.analysis.formatting import fmt_ratio, fmt_ratio_interval
+from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, mean, ratio, text
 from retrospective.experiments import lazy
-from retrospective.experiments.lazy.settings import CALIBRATION_TARGET, PARTNER_CPU, SERVER_ENGINES
+from retrospective.experiments.lazy.profiles import RICE
+from retrospective.experiments.lazy.settings import (
+    CALIBRATION_TARGET,
+    FITS,
+    MOST_CLIENTS,
+    PARTNER_CPU,
+    PEAK_CLIENTS,
+    SERVER_ENGINES,
+    SPILLS,
+)
+from retrospective.experiments.lazy.traces import Part
 from retrospective.experiments.runner import run_one
 from retrospective.lab.probe import PATHS, RING_PATHS, Probe, run_probe
+from retrospective.lab.session import UNAVAILABLE
+from retrospective.lab.storage import Storage
 from retrospective.lab.trial import Row, Trial
 
 #: The profile of the benchmarks: longer probes than a figure's, since each stands for itself.
@@ -23,6 +35,24 @@ PROFILE = replace(lazy.PROFILES["paper"], cost_s=0.5, upcall_s=1.0, server_s=1.0
 WORKLOAD = lazy.SERVER_WORKLOADS[0]
 BLOCKS = 200_000
 OPERATIONS = 1_000_000
+#: Many clients and too little memory: the lazy server and all that it could be compared with.
+CROWD = Part(
+    "bench",
+    RICE,
+    Storage("own", SPILLS, "warm"),
+    (lazy_servers.LAZY, *lazy_servers.RIVALS),
+    rounds=ROUNDS,
+    clients=(MOST_CLIENTS,),
+)
+#: Memory enough: what laziness costs that is not needed.
+FITTING = Part(
+    "bench",
+    RICE,
+    Storage("own", FITS, "warm"),
+    (lazy_servers.PLAIN, *lazy_servers.LAZY_SERVERS),
+    rounds=ROUNDS,
+    clients=(PEAK_CLIENTS,),
+)
 
 
 def _probe(experiment: str, series: str, **options: object) -> Probe:
@@ -136,8 +166,6 @@ def _cpu(load: float) -> Callable[[], Measured]:
     """CPU a reply with lazy reads over plain ones."""
 
     def measured() -> Measured:
-        if reason := lazy.absent():
-            return Measured(math.nan, note=f"lazy: {reason}")
         plain, own = (
             [
                 float(row.get("server_cpu_us_per_reply") or math.nan)
@@ -148,6 +176,63 @@ def _cpu(load: float) -> Callable[[], Measured]:
         return ratio(own, plain)
 
     return measured
+
+
+@functools.cache
+def _on_trace(part: Part) -> tuple[dict[str, list[Row]], str]:
+    """Servers of a part in turn: their rows by name, or why this machine cannot have them."""
+    planned = {trial.server: trial for trial in lazy.traces.of_part(PROFILE, part)}
+    tried = run_one(planned[lazy_servers.PLAIN], round=0)
+    if tried["status"] == UNAVAILABLE:
+        return {}, tried["reason"]
+    return interleaved(planned, part.rounds), ""
+
+
+def _column(found: dict[str, list[Row]], server: str, column: str) -> list[float]:
+    return [float(row.get(column) or math.nan) for row in found[server]]
+
+
+def throughput() -> Measured:
+    """Replies/s of the lazy server over those of whichever rival has most: the interval's lower end."""
+    found, why = _on_trace(CROWD)
+    if why:
+        return Measured(math.nan, note=why)
+    served = {server: _column(found, server, "replies_per_s") for server in CROWD.servers}
+    best = max(lazy_servers.RIVALS, key=lambda rival: mean(served[rival]))
+    over = ratio(served[lazy_servers.LAZY], served[best])
+    if math.isnan(over.value):
+        return over
+    return Measured(over.low, over.low, over.high, f"{fmt_ratio(over.value)} times {best}, the best rival")
+
+
+def cached_p99() -> Measured:
+    """99th percentile of files that are in memory throughout: with plain calls over with lazy ones."""
+    found, why = _on_trace(CROWD)
+    if why:
+        return Measured(math.nan, note=why)
+    return ratio(
+        *(_column(found, server, "hot_latency_p99_us") for server in (lazy_servers.PLAIN, lazy_servers.LAZY))
+    )
+
+
+def fits_cpu() -> Measured:
+    """CPU a reply of that lazy server whose ratio to plain calls is the highest."""
+    found, why = _on_trace(FITTING)
+    if why:
+        return Measured(math.nan, note=why)
+    plain = _column(found, lazy_servers.PLAIN, "server_cpu_us_per_reply")
+    over = {
+        server: ratio(_column(found, server, "server_cpu_us_per_reply"), plain)
+        for server in lazy_servers.LAZY_SERVERS
+    }
+    measured = {server: one for server, one in over.items() if not math.isnan(one.value)}
+    if not measured:
+        return next(iter(over.values()))
+    worst = max(measured.values(), key=lambda one: one.value)
+    told = (
+        f"{server} {fmt_ratio_interval(one.value, one.low, one.high)}" for server, one in measured.items()
+    )
+    return replace(worst, note="; ".join(told))
 
 
 def conformance() -> Measured:
@@ -170,6 +255,7 @@ def conformance() -> Measured:
 
 _READ = "cached read of 4 KiB: "
 _CPU = "CPU a reply of the lazy server, activation over plain, at "
+_CROWD = f"files {SPILLS:g} × memory, {text(MOST_CLIENTS)} clients: "
 
 #: id, what is measured, how; then at most.
 BENCHMARKS = (
@@ -215,6 +301,27 @@ BENCHMARKS = (
     *(
         Benchmark(f"laio-cpu-{load * 100:.0f}", f"{_CPU}{load:.0%} of its peak", _cpu(load), 1.05)
         for load in PROFILE.loads[WORKLOAD]
+    ),
+    Benchmark(
+        "lazy-throughput",
+        f"{_CROWD}replies/s, NB-LAIO over the best rival, at least",
+        throughput,
+        at_least=0.95,
+        long=True,
+    ),
+    Benchmark(
+        "lazy-cached-p99",
+        f"{_CROWD}p99 of cached files, NB-B over NB-LAIO",
+        cached_p99,
+        at_least=5,
+        long=True,
+    ),
+    Benchmark(
+        "lazy-fits-cpu",
+        "files fit: CPU a reply, the dearest lazy server over NB-B",
+        fits_cpu,
+        1.05,
+        long=True,
     ),
     Benchmark("laio-missed", f"blocks not noticed, of {BLOCKS:,}", missed, 0, long=True),
     Benchmark(

@@ -8,15 +8,18 @@ import pytest
 
 import servers
 from retrospective import bench, bench_lazy
-from retrospective.analysis import laziness, probes
+from retrospective.analysis import laziness, lazy_servers, probes
 from retrospective.experiments import lazy
 from retrospective.experiments.climb import climb
-from retrospective.experiments.lazy import settings, trials
+from retrospective.experiments.lazy import settings, traces, trials
+from retrospective.experiments.runner import run_one
+from retrospective.lab.filesets import WORKLOADS
 from retrospective.lab.probe import Probe
 from retrospective.lab.trial import Trial
 
 PEAK = 30_000.0
-PEAKS = dict.fromkeys(lazy.SERVER_WORKLOADS, PEAK)
+PEAKS = dict.fromkeys((*lazy.SERVER_WORKLOADS, "rice-like"), PEAK)
+ON_TRACES = ("traces", "traces-open", "traces-cold", "fits-cpu")
 
 
 def by_experiment(plan):
@@ -34,7 +37,7 @@ def test_the_paper_profile_has_every_experiment_engine_and_cell_in_time():
     found = by_experiment(lazy.plan(profile, PEAKS))
     assert set(found) == set(lazy.EXPERIMENTS)
     assert profile.rounds >= 10
-    assert lazy.seconds(profile) < 26 * 60
+    assert lazy.seconds(profile) < 40 * 60
     assert {p.design for p in found["cost"]} == {p.design for p in found["held"]} == set(lazy.SERIES)
     cells = {(p.options["operation"], p.options["state"]) for p in found["held"]}
     assert cells == set(lazy.HELD)
@@ -47,9 +50,9 @@ def test_the_paper_profile_has_every_experiment_engine_and_cell_in_time():
 def test_the_quick_profile_decides_most_claims_in_a_minute():
     profile = lazy.PROFILES["quick"]
     found = by_experiment(lazy.plan(profile, PEAKS))
-    assert set(found) == set(lazy.EXPERIMENTS)
+    assert set(found) == set(lazy.EXPERIMENTS) - {"traces-open", "traces-cold"}
     assert profile.rounds >= 3
-    assert lazy.seconds(profile) < 50
+    assert lazy.seconds(profile) < 75
     assert {"plain", "activation", "uring", "nowait", "posix-aio", "linux-aio"} == {
         p.design for p in found["cost"]
     }
@@ -64,9 +67,8 @@ def test_the_quick_profile_decides_most_claims_in_a_minute():
 
 def test_what_decides_no_claim_is_seen_once_in_the_quick_profile():
     plan = lazy.plan(lazy.PROFILES["quick"], PEAKS)
-    once = {
-        (p.experiment, p.design) for p, rounds in zip(plan.trials, plan.rounds_of, strict=True) if rounds == 1
-    }
+    planned = zip(plan.trials, plan.rounds_of, strict=True)
+    once = {(p.experiment, p.design) for p, rounds in planned if rounds == 1 and isinstance(p, Probe)}
     assert once == {(e, d) for e in ("cost", "held") for d in ("plain", "nowait", "posix-aio", "linux-aio")}
     for probe, rounds in zip(plan.trials, plan.rounds_of, strict=True):
         if (probe.options.get("operation"), probe.options.get("bytes")) == ("read", lazy.CLAIM_BYTES):
@@ -77,7 +79,9 @@ def test_the_server_has_more_rounds_where_its_cpu_is_to_be_shown_alike():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     rounds = {(t.experiment, own) for t, own in zip(plan.trials, plan.rounds_of, strict=True)}
     assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {20}
-    assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface")} == {10}
+    assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface", *ON_TRACES)} == {
+        10
+    }
 
 
 @pytest.mark.parametrize(("name", "most_s"), [("quick", 5), ("paper", 150)])
@@ -103,7 +107,7 @@ def test_the_surface_spans_sizes_hits_and_concurrency_in_its_time(name, most_s):
 
 
 def test_the_smoke_profile_takes_seconds():
-    assert lazy.seconds(lazy.PROFILES["smoke"]) < 7
+    assert lazy.seconds(lazy.PROFILES["smoke"]) < 12
 
 
 @pytest.mark.parametrize("name", [*lazy.PROFILES])
@@ -122,7 +126,8 @@ def test_what_the_analysis_knows_of_the_chapter_is_what_is_measured():
 
 
 def test_a_probe_says_who_is_where_and_how_blocks_are_noticed():
-    for probe in lazy.plan(lazy.PROFILES["paper"], {}).trials:
+    profile = lazy.profile_with("paper", experiments=trials.PROBES)
+    for probe in lazy.plan(profile, PEAKS).trials:
         assert isinstance(probe, Probe)
         assert probe.options["partner-cpu"] == 1
         engine, watch = settings.SERIES[probe.design]
@@ -178,7 +183,7 @@ def test_a_reader_s_changes():
 
 def test_only_some_experiments():
     for name in lazy.EXPERIMENTS:
-        profile = lazy.profile_with("quick", experiments=[name])
+        profile = lazy.profile_with("paper", experiments=[name])
         assert set(by_experiment(lazy.plan(profile, PEAKS))) == {name}
     assert lazy.profile_with("smoke") == lazy.PROFILES["smoke"]
 
@@ -192,6 +197,9 @@ def test_only_some_experiments():
         ({"seconds": 0.0}, "lasts longer"),
         ({"bytes": [0]}, "above zero"),
         ({"bytes": ["many"]}, "whole numbers"),
+        ({"servers": ["NB-X"]}, "no server 'NB-X': there are NB-B, NB-AMPED"),
+        ({"clients": [0]}, "whole numbers from 1 to 1024"),
+        ({"clients": [2000]}, "whole numbers from 1 to 1024"),
     ],
 )
 def test_what_there_is_not_is_answered_with_what_there_is(changes, said):
@@ -205,6 +213,116 @@ def test_a_profile_with_nothing_left_says_so():
     profile = lazy.profile_with("quick", experiments=["upcall"], engines=["uring"])
     with pytest.raises(ValueError, match="nothing is left to measure"):
         lazy.plan(profile, {})
+
+
+# ------------------------------------------------------------------------------------------ servers on traces
+
+
+def on_traces(name, peaks=PEAKS):
+    return [*traces.planned(lazy.PROFILES[name], peaks)]
+
+
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 30), ("paper", 14 * 60)])
+def test_servers_on_traces_take_their_time_and_no_more(name, most_s):
+    assert sum(trial.seconds() * rounds for trial, rounds in on_traces(name)) < most_s
+
+
+def test_the_paper_profile_has_what_claims_are_judged_on():
+    planned = on_traces("paper")
+    found = {experiment: [t for t, _ in planned if t.experiment == experiment] for experiment in ON_TRACES}
+    assert {t.workload for t in found["traces"]} == set(lazy_servers.TRACES)
+    assert {t.storage.disk for t in found["traces"]} == set(lazy_servers.DISKS)
+    assert {(t.storage.memory_ratio, t.storage.cache) for t in found["traces"]} == {(3.2, "warm")}
+    clients = {t.load["clients"] for t in found["traces"] if t.workload == "rice-like"}
+    assert {1, 1024} <= clients
+    assert {(t.storage.memory_ratio, t.storage.cache) for t in found["traces-cold"]} == {
+        (3.2, "cold"),
+        (0.55, "cold"),
+    }
+    assert {(t.storage.memory_ratio, t.storage.cache) for t in found["fits-cpu"]} == {(0.55, "warm")}
+    assert {t.server for t in found["fits-cpu"]} >= {
+        lazy_servers.PLAIN,
+        lazy_servers.AMPED,
+        *lazy_servers.LAZY_SERVERS,
+    }
+    assert len({t.load["clients"] for t in found["fits-cpu"]}) == 1, "costs are compared at one place"
+    assert {rounds for t, rounds in planned if t.experiment == "fits-cpu"} == {10}
+    for workload, disk in itertools.product(lazy_servers.TRACES, lazy_servers.DISKS):
+        case = [t for t in found["traces"] if (t.workload, t.storage.disk) == (workload, disk)]
+        if case:
+            most = max(t.load["clients"] for t in case)
+            assert most >= lazy_servers.MANY_CLIENTS
+            busy = {t.server for t in case if t.load["clients"] == most}
+            assert busy >= {lazy_servers.PLAIN, lazy_servers.AMPED, lazy_servers.LAZY}
+
+
+def test_what_is_compared_is_asked_the_same():
+    for name in lazy.PROFILES:
+        places = {}
+        for trial, rounds in on_traces(name):
+            assert trial.workload in WORKLOADS
+            assert trial.server in trial.label
+            place = json.dumps(
+                [trial.experiment, trial.workload, str(trial.storage), trial.load, trial.x_ratio, rounds]
+            )
+            places.setdefault(place, []).append(trial.server)
+        assert all(len(set(names)) == len(names) for names in places.values())
+
+
+def test_no_time_out_can_hide_how_long_a_reply_took():
+    for trial, _ in on_traces("paper"):
+        assert trial.load["timeout-ms"] / 1e3 >= 2 * (trial.load["warmup-s"] + trial.load["duration-s"])
+        assert trial.load["requests-per-connection"] == {"closed": "inf", "open": 1}[trial.load["mode"]]
+
+
+def test_an_open_loop_is_placed_by_the_peak_of_the_blocking_server():
+    profile = lazy.PROFILES["paper"]
+    (calibration,) = traces.calibrations(profile).values()
+    assert (calibration.server, calibration.kind) == ("NB-B", "calibration")
+    opened = [t for t, _ in on_traces("paper", {"rice-like": 2_000.0}) if t.experiment == "traces-open"]
+    assert {(t.x_ratio, t.load["rate"]) for t in opened} == {(0.5, 1_000.0), (0.9, 1_800.0)}
+    assert all(t.storage == calibration.storage for t in opened)
+    assert not [t for t, _ in on_traces("paper", {}) if t.experiment == "traces-open"]
+
+
+def test_a_reader_s_servers_and_clients():
+    chosen = ["NB-LAIO", "NB-B"]
+    profile = lazy.profile_with("paper", servers=chosen, clients=[8, 32], rounds=2, seconds=0.5)
+    planned = [*traces.planned(profile, PEAKS)]
+    assert {t.server for t, _ in planned} == set(chosen)
+    assert {rounds for _, rounds in planned} == {2}
+    assert {t.load["duration-s"] for t, _ in planned} == {0.5}
+    clients = {(t.experiment, t.load.get("clients")) for t, _ in planned}
+    assert clients == {(e, c) for e in ("traces", "traces-cold") for c in (8, 32)} | {
+        ("fits-cpu", 64),
+        ("traces-open", None),
+    }
+    assert len({t.label for t, _ in planned if t.experiment == "traces"}) == 3 * 2 * 2
+
+
+def test_the_analysis_knows_the_servers():
+    assert set(lazy_servers.SERVERS) == set(settings.SERVERS)
+
+
+@pytest.mark.parametrize("name", [*settings.SERVERS])
+def test_a_server_s_options_are_those_of_its_program(name, tmp_path):
+    design, options = settings.SERVERS[name]
+    assert design in servers.designs()
+    with servers.Server(design, root=tmp_path, backlog=traces.BACKLOG, **options) as server:
+        assert server.address[1]
+
+
+@pytest.mark.parametrize(
+    "trial", [t for t, _ in on_traces("smoke")], ids=lambda t: f"{t.experiment} {t.server}"
+)
+def test_the_smoke_trials_run_or_say_what_is_missing(trial):
+    row = run_one(trial, round=0)
+    assert row["status"] in ("ok", "invalid", "unavailable"), row["reason"] + row["log"]
+    assert row["server"] == trial.server
+    if row["status"] == "unavailable":
+        assert row["reason"].startswith("no-cgroup: ")
+    else:
+        assert row["replies_per_s"] > 0
 
 
 # --------------------------------------------------------------------------------------------- calibration

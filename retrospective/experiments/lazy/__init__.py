@@ -8,8 +8,12 @@ Its experiments share one journal. Those of lazybench (servers/lazy_io/bench) dr
 - ``sleep``: what watching adds to a loop that sleeps;
 - ``surface``: reads a second, lazy and eager, by size, share of the reads that is in memory, and reads at a time;
 
-and ``lazy-cpu`` is trials of the server ``lazy``: CPU per reply with the lazy engine and with plain calls, of one file
-and of SPECweb99's mix, all in memory.
+The others are trials of servers. ``lazy-cpu``: CPU per reply of the server ``lazy`` with the lazy engine and with plain
+calls, of one file and of SPECweb99's mix, all in memory. Then servers by the paper's names on files like its traces':
+
+- ``traces``: by number of clients, with memory too small for the files and the popular ones in it at first, on the
+  machine's own disk and on one as of 2004; ``traces-cold``: with none in it; ``traces-open``: the same in open loop;
+- ``fits-cpu``: CPU per reply where all files are in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import servers
 from retrospective.experiments.climb import climb
-from retrospective.experiments.lazy import trials
+from retrospective.experiments.lazy import traces, trials
 from retrospective.experiments.lazy.profiles import PROFILES, Profile, profile_with
 from retrospective.experiments.lazy.settings import (
     BYTES,
@@ -34,24 +38,19 @@ from retrospective.experiments.lazy.settings import (
     REQUESTS_PER_CONNECTION,
     SERIES,
     SERVER_WORKLOADS,
+    SERVERS,
 )
 from retrospective.experiments.runner import Measurement, measure
 from retrospective.lab import probe
 from retrospective.lab.disks import disk_of
 from retrospective.lab.plan import Plan
+from retrospective.lab.probe import Probe
 from retrospective.lab.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Record = Callable[[Trial], dict[str, Any]]
-
-
-def absent() -> str | None:
-    """Why the server ``lazy`` cannot run on this machine; ``None`` if it can."""
-    if "lazy" not in servers.designs():
-        return "servers/meson.build does not name it"
-    return servers.unavailable().get("lazy")
 
 
 def find_peak(profile: Profile, workload: str, record: Record) -> float:
@@ -65,25 +64,33 @@ def find_peak(profile: Profile, workload: str, record: Record) -> float:
 
 
 def plan(profile: Profile, peaks: Mapping[str, float]) -> Plan:
-    """All probes and trials of a profile; a workload without a peak, requests/s, is left out."""
-    planned: list[Any] = []
+    """All probes and trials of a profile; a workload without a peak, requests/s, has no open loop."""
+    planned: list[Probe | Trial] = []
     for experiment, probes in trials.PROBES.items():
         if experiment in profile.experiments:
             planned += probes(profile)
     if "lazy-cpu" in profile.experiments:
         planned += trials.servers_under_load(profile, peaks)
+    on_traces = [*traces.planned(profile, peaks)]
+    rounds_of = [profile.rounds_of(one) for one in planned] + [rounds for _, rounds in on_traces]
+    planned += [trial for trial, _ in on_traces]
     if not planned:
-        raise ValueError("nothing is left to measure: check experiments, engines and bytes")
-    rounds_of = [profile.rounds_of(one) for one in planned]
+        raise ValueError(
+            "nothing is left to measure: check experiments, engines and bytes, or take the profile paper"
+        )
     return Plan(planned, max(rounds_of), seed=2004, rounds_of=rounds_of)
 
 
 def seconds(profile: Profile) -> float:
     """About how long a profile takes, calibration included, if nothing has to be repeated."""
-    climbed = profile.loads if "lazy-cpu" in profile.experiments and profile.assumed_peak is None else ()
+    calibrations = traces.calibrations(profile)
+    measured = plan(profile, CALIBRATION_TARGET | dict.fromkeys(calibrations, 1_000.0)).seconds()
+    if profile.assumed_peak:
+        return measured
+    climbed = profile.loads if "lazy-cpu" in profile.experiments else ()
     once = [trials.server(profile, one, "plain", CALIBRATION_TARGET[one], None) for one in climbed]
     climbing = sum(trial.seconds() for trial in once) * profile.calibration_steps
-    return plan(profile, CALIBRATION_TARGET).seconds() + climbing
+    return measured + climbing + sum(trial.seconds() for trial in calibrations.values())
 
 
 def facts() -> dict[str, Any]:
@@ -96,15 +103,14 @@ def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFr
     """Measure what this machine's journal lacks of ``profile`` and return the rows of its complete rounds."""
     profile = PROFILES[profile] if isinstance(profile, str) else profile
     servers.build("release")
-    why_absent = absent() if "lazy-cpu" in profile.experiments else None
-    if why_absent:
-        print(f"left out: lazy: {why_absent}")
     if warning := facts()["disk"]["warning"]:
         print(f"{probe.FOLDER.name}: {warning}; NAI_BUILD_DIR puts the build folder elsewhere")
 
     def planned(record: Record) -> Plan:
-        wanted = profile.loads if "lazy-cpu" in profile.experiments and why_absent is None else ()
-        peaks = {one: profile.assumed_peak or find_peak(profile, one, record) for one in wanted}
+        climbed = profile.loads if "lazy-cpu" in profile.experiments else ()
+        peaks = {one: profile.assumed_peak or find_peak(profile, one, record) for one in climbed}
+        for one, trial in traces.calibrations(profile).items():
+            peaks[one] = profile.assumed_peak or float(record(trial).get("replies_per_s") or 0.0)
         return plan(profile, peaks)
 
     return measure(Measurement(CHAPTER, profile.name, planned, facts), progress=progress)
@@ -120,14 +126,15 @@ __all__ = [
     "PROFILES",
     "REQUESTS_PER_CONNECTION",
     "SERIES",
+    "SERVERS",
     "SERVER_WORKLOADS",
     "Profile",
-    "absent",
     "facts",
     "find_peak",
     "plan",
     "profile_with",
     "run",
     "seconds",
+    "traces",
     "trials",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrospective.experiments.lazy.settings import (
     BYTES,
@@ -13,14 +13,21 @@ from retrospective.experiments.lazy.settings import (
     CONCURRENCIES,
     DIRECT_BYTES,
     EXPERIMENTS,
+    FITS,
     HELD,
     HIT_SHARES,
     KIB,
     LOADS,
+    MOST_CLIENTS,
     SERIES,
     SERVER_WORKLOADS,
+    SERVERS,
+    SPILLS,
     SURFACE_BYTES,
 )
+from retrospective.experiments.lazy.traces import Part
+from retrospective.lab import traces
+from retrospective.lab.storage import Storage
 
 if TYPE_CHECKING:
     from retrospective.lab.probe import Probe
@@ -72,6 +79,8 @@ class Profile:
     rounds_by: Mapping[str, int] = field(default_factory=dict)
     #: Series that are seen once, but for reads of the size that claims are judged at.
     seldom: tuple[str, ...] = ()
+    #: Servers on web traces, each part with a number of rounds of its own; those with most come first.
+    parts: tuple[Part, ...] = ()
 
     def rounds_of(self, planned: Probe | Trial) -> int:
         """In how many rounds a probe or trial of the profile takes part."""
@@ -87,6 +96,21 @@ class Profile:
 _MAIN = ("plain", "activation", "uring", "nowait", "posix-aio", "linux-aio")
 _UPCALLS = ("activation", "activation (timer)")
 _THIN = Grid((CLAIM_BYTES, 64 * KIB), (0.0, 0.9, 1.0), (1, 64))
+
+RICE, BERKELEY = traces.TRACES
+_SPILLS, _FITS = Storage("own", SPILLS, "warm"), Storage("own", FITS, "warm")
+_SPILLS_COLD, _FITS_COLD = Storage("own", SPILLS, "cold"), Storage("own", FITS, "cold")
+#: Seconds to seek and to turn: a window must hold several answers of the slowest server to each of its clients.
+_SPILLS_2004 = Storage("2004", SPILLS, "warm")
+_SLOWLY = {"warmup_s": 1.0, "duration_s": 4.0}
+_BRIEFLY = {"warmup_s": 0.2, "duration_s": 0.4}
+_GLIMPSE = {"warmup_s": 0.1, "duration_s": 0.2}
+
+#: The paper's: what its abstract compares. With today's mechanism; and with what else there was and is.
+_OF_2004 = ("NB-B", "NB-AMPED", "NB-LAIO")
+_FEW = (*_OF_2004, "NB-LAIO (uring)", "threads")
+_MANY = (*_FEW, "NB-pool", "LAIO-LAIO", "processes")
+_LAZY = (*_OF_2004, "NB-LAIO (uring)", "NB-LAIO (nowait)", "LAIO-LAIO", "LAIO-LAIO (uring)")
 
 PROFILES = {
     # Seconds: every experiment has a probe, and the loop's two ways through the server are taken.
@@ -107,6 +131,13 @@ PROFILES = {
         surface_s=0.05,
         loads=dict.fromkeys(SERVER_WORKLOADS, (0.5,)),
         assumed_peak=4_000.0,
+        parts=(
+            Part("traces", RICE, _SPILLS, ("NB-B", "NB-LAIO"), 1, clients=(16,), **_GLIMPSE),
+            Part("traces-open", RICE, _SPILLS, ("NB-LAIO",), 1, loads=(0.5,), **_GLIMPSE),
+            # Without a bound on memory, so that it runs without root as well.
+            Part("traces-cold", RICE, Storage(cache="cold"), ("NB-LAIO",), 1, clients=(16,), **_GLIMPSE),
+            Part("fits-cpu", RICE, _FITS, ("NB-LAIO",), 1, clients=(16,), **_GLIMPSE),
+        ),
     ),
     # Three rounds, the least of which an interval means something, of what decides most claims, and one of what stands
     # beside it: about 45 seconds.
@@ -134,6 +165,11 @@ PROFILES = {
         loads={"one-packet": (LOADS[0], LOADS[-1]), "specweb99-like": LOADS[-1:]},
         calibration_steps=3,
         seldom=("plain", "nowait", "posix-aio", "linux-aio"),
+        parts=(
+            Part("traces", RICE, _SPILLS, (*_OF_2004, "NB-LAIO (uring)"), 2, clients=(64,), **_BRIEFLY),
+            Part("traces", RICE, _SPILLS, _OF_2004, 1, clients=(16,), **_BRIEFLY),
+            Part("fits-cpu", RICE, _FITS, ("NB-B", "NB-LAIO"), 2, clients=(64,), **_BRIEFLY),
+        ),
     ),
     "paper": Profile(
         "paper",
@@ -152,6 +188,18 @@ PROFILES = {
         surface_s=0.35,
         calibration_steps=6,
         rounds_by={"lazy-cpu": 20, "surface": 3},
+        parts=(
+            Part("fits-cpu", RICE, _FITS, _LAZY, 10, clients=(64,)),
+            Part("traces", RICE, _SPILLS, _MANY, 8, clients=(MOST_CLIENTS,)),
+            Part("traces", RICE, _SPILLS, _MANY, 2, clients=(1, 16, 64, 256), duration_s=0.8),
+            Part("traces", BERKELEY, _SPILLS, _FEW, 6, clients=(256,)),
+            Part("traces", BERKELEY, _SPILLS, _FEW, 2, clients=(16,), duration_s=0.8),
+            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 4, clients=(256,), **_SLOWLY),
+            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 2, clients=(16,), **_SLOWLY),
+            Part("traces-open", RICE, _SPILLS, _FEW[:4], 4, loads=(0.5, 0.9)),
+            Part("traces-cold", RICE, _SPILLS_COLD, _FEW, 4, clients=(256,)),
+            Part("traces-cold", RICE, _FITS_COLD, _FEW, 2, clients=(256,)),
+        ),
     ),
 }
 
@@ -164,23 +212,31 @@ def profile_with(
     engines: Sequence[str] | None = None,
     bytes: Sequence[int] | None = None,  # noqa: A002 (the notebook's word)
     seconds: float | None = None,
+    servers: Sequence[str] | None = None,
+    clients: Sequence[int] | None = None,
 ) -> Profile:
     """A named profile with what a reader changed in the notebook; ``None`` keeps the profile's own.
 
     ``rounds`` then holds for everything. ``engines`` takes the place of those of every probe (``plain`` is measured
-    beside any other within each), ``bytes`` that of the sizes of a read, ``seconds`` that of every duration. Raises
+    beside any other within each), ``bytes`` that of the sizes of a read, ``seconds`` that of every duration,
+    ``servers`` that of all servers on traces, ``clients`` that of their closed loops but for CPU per reply. Raises
     ``ValueError`` for what there is not.
     """
     if name not in PROFILES:
         raise ValueError(f"no profile {name!r}: there are {', '.join(PROFILES)}")
     _check("experiment", experiments, EXPERIMENTS)
     _check("engine", engines, tuple(SERIES))
+    _check("server", servers, tuple(SERVERS))
     if rounds is not None and rounds < 1:
         raise ValueError(f"there is at least one round, not {rounds}")
     if seconds is not None and seconds <= 0:
         raise ValueError(f"a probe lasts longer than {seconds} s")
     if not all(isinstance(count, int) and count > 0 for count in bytes or ()):
         raise ValueError(f"sizes are whole numbers of bytes above zero, unlike one of {list(bytes or ())}")
+    if not all(isinstance(count, int) and 1 <= count <= MOST_CLIENTS for count in clients or ()):
+        raise ValueError(
+            f"clients are whole numbers from 1 to {MOST_CLIENTS}, unlike one of {list(clients or ())}"
+        )
     profile = PROFILES[name]
     if rounds:
         profile = replace(profile, rounds=rounds, rounds_by={}, seldom=())
@@ -191,6 +247,7 @@ def profile_with(
     if seconds:
         durations = ("cost_s", "held_s", "upcall_s", "surface_s", "server_s")
         profile = replace(profile, **dict.fromkeys(durations, seconds))
+    profile = replace(profile, parts=_changed(profile.parts, rounds, seconds, servers, clients))
     if bytes:
         chosen = tuple(dict.fromkeys(int(count) for count in bytes))
         aligned = tuple(count for count in chosen if count % (4 * KIB) == 0)
@@ -207,6 +264,24 @@ def profile_with(
             surface=dict.fromkeys(chosen_engines, profile.surface["activation"]),
         )
     return profile
+
+
+def _changed(
+    parts: tuple[Part, ...],
+    rounds: int | None,
+    seconds: float | None,
+    servers: Sequence[str] | None,
+    clients: Sequence[int] | None,
+) -> tuple[Part, ...]:
+    """Parts with what a reader changed of them."""
+    changes: dict[str, Any] = {"rounds": rounds, "duration_s": seconds}
+    changes["servers"] = tuple(dict.fromkeys(servers or ()))
+    everywhere = {name: value for name, value in changes.items() if value}
+    on_traces = {"clients": tuple(dict.fromkeys(clients))} if clients else {}
+    return tuple(
+        replace(part, **everywhere, **(on_traces if part.clients and part.experiment != "fits-cpu" else {}))
+        for part in parts
+    )
 
 
 def _check(what: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
