@@ -157,6 +157,10 @@ class Disk2004:
         for place in sorted(places):
             pagecache.evict(self.folder / place)
 
+    def hurry(self, hurry: bool) -> None:
+        """Let reads take no time from now on, or again their own: for warming, which is not measured."""
+        self._panel["hurry"] = int(hurry)
+
     def fail_reads(self, fail: bool) -> None:
         """Let every read of the disk fail (EIO) from now on, or no longer."""
         self._panel["fail"] = int(fail)

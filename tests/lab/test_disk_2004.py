@@ -135,6 +135,18 @@ def test_one_arm_serves_one_request_at_a_time(disk, files):
 
 
 @needs_a_disk
+def test_a_disk_in_a_hurry_takes_no_time(disk, files):
+    disk.hurry(True)
+    busy, served = disk.busy_s, disk.served
+    read_pages(below(disk, largest(files)), range(100, 140))
+    assert disk.busy_s == busy
+    assert disk.served - served >= 40
+    disk.hurry(False)
+    read_pages(below(disk, largest(files)), range(150, 155))
+    assert disk.busy_s > busy
+
+
+@needs_a_disk
 def test_a_failing_disk_fails_the_read_and_no_other(disk, files):
     with by_the_page(below(disk, largest(files))) as descriptor:
         disk.fail_reads(True)
