@@ -139,7 +139,8 @@ class Session:
             self._shelf.settle(self._lab, row)
         family = server.family()
         before = kernel_counters.sockets_and_files(family)
-        report, happened = self._measure(server, family, disturbance)
+        with self._shelf.in_use() if self._shelf else contextlib.nullcontext():
+            report, happened = self._measure(server, family, disturbance)
         row |= _of_generator(report) | _of_kernel(happened, report)
         row |= _of_counters(happened) | _of_workers(happened)
         if self._shelf:
@@ -152,8 +153,9 @@ class Session:
         if self._lab.interface is None:
             self.address = (self._lab.server_address, _free_port(self._lab.server_address))
         address = f"{self.address[0]}:{self.address[1]}"
-        root, counters = self._files.root, "/proc/self/fd/3"
-        passed: list[Any] = [self._counters]
+        counters = "/proc/self/fd/3"
+        passed: list[Any] = [] if self._design in PEERS and self._command is None else [self._counters]
+        root = self._shelf.seen_by_a_program(passed) if self._shelf else self._files.root
         says_when_ready = False
         if self._command is not None:
             argv = self._command(address, root, counters)
@@ -161,7 +163,6 @@ class Session:
             peer = PEERS[self._design]
             config = peer.configuration(root, address, self._options, self._lab.scratch)
             argv = peer.argv(self._lab.write(f"{peer.name}.conf", config), self._lab.scratch)
-            passed = []
         else:
             options = {"listen": address, "root": root, **self._options, "counters": counters}
             argv = [str(servers.binary(self._design)), *servers.arguments(options)]
@@ -253,7 +254,7 @@ class Session:
             begin_s = time.monotonic() + _LEAD_S + warmup_s
             try:
                 self._watch_until(begin_s, family)
-                if self._shelf:  # the longest turn is to be one of the window
+                if self._shelf:  # the longest turn is not to be one of the warm-up
                     self._counters.forget_longest()
                 begin = gauge.read()
                 if disturbance is not None:
@@ -279,7 +280,6 @@ class Session:
                 strict=False,
             )
         ]
-        happened["turn_max_us"] = servers.Counters.decode(end.counters).get("turn_max_us")
         return report, happened
 
     def _watch_until(self, moment_s: float, family: Sequence[int]) -> None:
@@ -329,6 +329,9 @@ class Session:
         problem = self._ask()
         if problem is not None:
             raise Rejected("not-answering", f"after the load, {problem}", "failed")
+        if self._shelf:
+            # A turn that was under way when the window ended has ended by now: it may have lasted all the window.
+            row["turn_max_us"] = self._counters.read().get("turn_max_us")
         if row["fds_leaked"]:
             raise Rejected("fd-leak", f"{row['fds_leaked']} descriptors", "failed")
         if refusals or not row["replies_per_s"]:
@@ -396,7 +399,7 @@ def _of_generator(report: Mapping[str, Any]) -> Row:
 
 
 #: What differences of readings tell besides columns of a row.
-_NOT_COLUMNS = {"elapsed_s", "workers", "processes_cpu_s", "user_part", "turn_max_us"}
+_NOT_COLUMNS = {"elapsed_s", "workers", "processes_cpu_s", "user_part"}
 
 
 def _of_kernel(happened: Mapping[str, Any], report: Mapping[str, Any]) -> Row:
@@ -463,7 +466,6 @@ def _of_turns_and_paths(happened: Mapping[str, Any]) -> Row:
 
     return {
         **{f"{name}_per_s": counted[name] / happened["elapsed_s"] for name in TURNS},
-        "turn_max_us": happened["turn_max_us"],
         "lazy_calls_per_reply": per_reply("lazy_calls"),
         **{f"path_{path}_per_reply": per_reply(f"lazy_{path}") for path in LAZY_PATHS},
     }

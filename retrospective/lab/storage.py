@@ -14,7 +14,8 @@ it first, and stays so; hence the order of a trial that has a :class:`Storage`:
    of every server. The footprint is scaled down from the paper's, and what a server needs is not: under a bound that
    did not yield, 1,024 reads under way would leave nothing to files, and end in the hands of the kernel's killer.
 
-Without a ratio there is neither bound nor group, and no need of root.
+Without a ratio there is neither bound nor group, and no need of root. The disk of 2004 takes its time only while the
+load runs.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from __future__ import annotations
 import contextlib
 import mmap
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from retrospective.lab import cgroups, pagecache
+from retrospective.lab.disk_2004 import Disk2004, DiskUnavailable
 from retrospective.lab.filesets import Fileset, characteristics
 from retrospective.lab.hosts import SERVER, Hosts
+from retrospective.lab.provenance import CPU_MAP
 from retrospective.lab.session import UNAVAILABLE, Rejected
 
 Row = dict[str, Any]
@@ -82,7 +85,7 @@ class Storage:
 
     def seconds(self) -> float:
         """About how much longer a trial takes by it, seconds, on our reference machine."""
-        return 0.4 if self.memory_ratio is None else 0.9
+        return 0.4 if self.disk == "own" else 0.6
 
 
 class Shelf:
@@ -93,9 +96,10 @@ class Shelf:
 
     def __init__(self, storage: Storage, files: Fileset) -> None:
         self.storage = storage
-        #: As the server is to see them.
+        #: Where they lie on the disk asked for, as the lab sees them.
         self.files = files
         self.group: cgroups.MemoryGroup | None = None
+        self.disk: Disk2004 | None = None
         in_memory_bytes = characteristics(files, mmap.PAGESIZE)["in_memory_bytes"]
         self._for_files = (
             _whole_pages(in_memory_bytes / storage.memory_ratio) if storage.memory_ratio else None
@@ -108,7 +112,12 @@ class Shelf:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             if self.storage.disk == "2004":
-                raise Rejected("no-disk", "it is not built yet", UNAVAILABLE)
+                try:
+                    self.disk = stack.enter_context(Disk2004(self.files, cpu=CPU_MAP["client"]))
+                except DiskUnavailable as error:
+                    raise Rejected("no-disk", str(error), UNAVAILABLE) from error
+                self.disk.hurry(True)
+                self.files = replace(self.files, root=self.disk.folder)
             if self.storage.memory_ratio is not None:
                 try:
                     self.group = stack.enter_context(cgroups.MemoryGroup())
@@ -129,6 +138,24 @@ class Shelf:
     def cgroup(self) -> Path | None:
         """Where the server is to start, if its memory is bounded."""
         return self.group.path if self.group else None
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the disk take its time meanwhile: neither to warm files before nor to end what is under way after."""
+        if self.disk:
+            self.disk.hurry(False)
+        try:
+            yield
+        finally:
+            if self.disk:
+                self.disk.hurry(True)
+
+    def seen_by_a_program(self, pass_files: list[Any]) -> Path:
+        """Root of the files for a program with these descriptors from 3 on, to which one may be added."""
+        if self.disk is None:
+            return self.files.root
+        pass_files.append(self.disk)
+        return Path(f"/proc/self/fd/{2 + len(pass_files)}")
 
     def oom_kills(self) -> int:
         """Processes that the kernel killed because the bound left no memory for them."""
@@ -194,8 +221,11 @@ class Shelf:
         deadline = time.monotonic() + _WARM_S
         for begin in range(0, len(chosen), _FILES_A_READER):
             # Small, so that it leaves the group's memory to what it reads.
-            words = ["cat", "--", *map(str, chosen[begin : begin + _FILES_A_READER])]
-            reader = lab.spawn(SERVER, words, cpu=lab.client_cpu, cgroup=self.cgroup)
+            passed: list[Any] = []
+            root = self.seen_by_a_program(passed)
+            some = chosen[begin : begin + _FILES_A_READER]
+            words = ["cat", "--", *(str(root / path.relative_to(self.files.root)) for path in some)]
+            reader = lab.spawn(SERVER, words, pass_files=passed, cpu=lab.client_cpu, cgroup=self.cgroup)
             usage = reader.wait(deadline - time.monotonic())
             if usage is None:
                 reader.kill()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from retrospective import paths
-from retrospective.lab import cgroups, filesets, pagecache, session, storage, trial
+from retrospective.lab import cgroups, disk_2004, filesets, pagecache, session, storage, trial
 from retrospective.lab.storage import Shelf, Storage
 from retrospective.lab.sweep import _settled
 from retrospective.lab.trial import ROW_COLUMNS, Trial, run_trial
@@ -90,6 +90,59 @@ def test_what_is_in_memory_before_and_after(ratio, cache):
     assert turns == sorted(turns, reverse=True)
     assert row["turn_max_us"] > 0
     json.dumps(row)
+
+
+@pytest.fixture
+def arm():
+    reason = disk_2004.absent()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.usefixtures("bounded", "arm")
+@pytest.mark.parametrize(("ratio", "cache"), [(0.55, "warm"), (3.2, "warm"), (3.2, "cold")])
+@pytest.mark.parametrize("engine", ["plain", "amped"])
+def test_a_disk_of_2004_takes_its_time_only_while_the_load_runs(monkeypatch, engine, ratio, cache):
+    disks = []
+    entered = disk_2004.Disk2004.__enter__
+
+    def enter(disk):
+        disks.append(disk)
+        return entered(disk)
+
+    busy = {}
+
+    def note(when):
+        told = disks[0].counters()
+        busy[when] = told["busy_ns"] / 1e9, told["served_bytes"]
+
+    settle, found = Shelf.settle, Shelf.found
+    monkeypatch.setattr(disk_2004.Disk2004, "__enter__", enter)
+    monkeypatch.setattr(Shelf, "settle", lambda *given: (settle(*given), note("before"))[0])
+    monkeypatch.setattr(Shelf, "found", lambda shelf: (note("after"), found(shelf))[1])
+    asked = example(ratio, cache, engine=engine)
+    row = run_trial(dataclasses.replace(asked, storage=dataclasses.replace(asked.storage, disk="2004")))
+    assert counts(row), row["reason"]
+    assert row["disk"] == "2004"
+    assert row["bodies_mismatched"] == row["fds_leaked"] == 0
+    assert busy["before"][0] < 0.3, "reads of the mount only; to read files would take seconds"
+    if cache == "warm":
+        assert busy["before"][1] > 0.9 * row["footprint_bytes"] * min(1, 1 / ratio) - (1 << 20)
+    if ratio > 1:
+        assert busy["after"][0] > 0.05
+        assert 0 < row["device_read_bytes"] <= busy["after"][1] - busy["before"][1]
+    else:
+        assert row["resident_before_share"] > 0.98
+
+
+@pytest.mark.parametrize("why", ["the disk of 2004 mounts a file system: run as root"])
+def test_where_there_is_no_disk_of_2004_the_row_says_so_at_once(monkeypatch, why):
+    monkeypatch.setattr(disk_2004, "absent", lambda: why)
+    monkeypatch.setattr(trial, "open_lab", lambda _: pytest.fail("no lab is needed to know this"))
+    row = run_trial(dataclasses.replace(example(), storage=Storage("2004")))
+    assert (row["valid"], row["status"], row["disk"]) == (False, session.UNAVAILABLE, "2004")
+    assert row["reason"] == f"no-disk: {why}"
+    assert _settled(row)
 
 
 @pytest.mark.usefixtures("bounded")
