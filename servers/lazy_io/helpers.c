@@ -1,6 +1,8 @@
 /* helpers.c: threads that make blocking calls for a loop. */
 #include "helpers.h"
 
+#include "transfer.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,7 +10,6 @@
 #include <string.h>
 #include <time.h>
 
-#define THREADS_AT_FIRST 4 /* as many as libuv has */
 #define THREADS_MOST 64
 
 struct helper {
@@ -31,9 +32,6 @@ struct helpers {
     struct helper list[];
 };
 
-/* engine_data of an operation that a helper has */
-enum { BYTES_BEFORE, MEMORY };
-
 static struct laio_operation *pop(struct helpers *helpers)
 {
     struct laio_operation *operation = helpers->first;
@@ -44,14 +42,9 @@ static struct laio_operation *pop(struct helpers *helpers)
     return operation;
 }
 
-/* A call that was cut in two returns as one would have: an error of the second part leaves what the first has moved. */
 static void finish(struct laio *laio, struct laio_operation *operation, long result)
 {
-    long bytes_before = (long)(uintptr_t)operation->engine_data[BYTES_BEFORE];
-    free(operation->engine_data[MEMORY]);
-    if (bytes_before > 0)
-        result = bytes_before + (result > 0 ? result : 0);
-    laio_finish(laio, operation, result);
+    laio_finish(laio, operation, transfer_whole(operation, result));
 }
 
 /* The SIGPIPE of a call waits here, where it is blocked. */
@@ -117,11 +110,11 @@ static int grow(struct helpers *helpers)
     return 0;
 }
 
-struct helpers *helpers_open(struct laio *laio, const struct laio_options *options, char *why, size_t why_bytes)
+struct helpers *helpers_open(struct laio *laio, const struct laio_options *options, unsigned at_first, char *why,
+                             size_t why_bytes)
 {
     const char *engine = laio->engine->name;
     unsigned most = laio_or(options->threads, THREADS_MOST);
-    unsigned at_first = laio_or(options->threads_at_first, THREADS_AT_FIRST);
     if (laio_install_interrupt() != 0)
         return laio_refuse(why, why_bytes, "%s: the program handles SIG%s itself: leave that signal to laio", engine,
                            sigabbrev_np(LAIO_SIGNAL));
@@ -136,30 +129,36 @@ struct helpers *helpers_open(struct laio *laio, const struct laio_options *optio
     int error = 0;
     while (error == 0 && helpers->count < at_first && helpers->count < most)
         error = grow(helpers);
-    if (helpers->count > 0)
+    if (helpers->count > 0 || at_first == 0)
         return helpers; /* one suffices: the queue drains */
     helpers_close(helpers);
     return laio_refuse(why, why_bytes, "%s: no thread: %s: raise ulimit -u, or the container's limit of processes",
                        engine, strerror(error));
 }
 
-void helpers_hand(struct helpers *helpers, struct laio_operation *operation, size_t bytes_before, void *memory)
+/* One thread more than there were at first. */
+static bool add(struct helpers *helpers)
 {
+    bool added = grow(helpers) == 0;
+    helpers->laio->counters.grown += added;
+    return added;
+}
+
+bool helpers_hand(struct helpers *helpers, struct laio_operation *operation, size_t moved, void *memory)
+{
+    if (helpers->count == 0 && !add(helpers))
+        return false;
     operation->next = NULL;
-    operation->engine_data[BYTES_BEFORE] = (void *)(uintptr_t)bytes_before;
-    operation->engine_data[MEMORY] = memory;
+    transfer_rest(operation, moved, memory);
     pthread_mutex_lock(&helpers->lock);
     *helpers->last = operation;
     helpers->last = &operation->next;
     bool wanting = ++helpers->queued > helpers->idle;
     pthread_cond_signal(&helpers->work);
     pthread_mutex_unlock(&helpers->lock);
-    if (!wanting || helpers->count == helpers->most)
-        return;
-    if (grow(helpers) == 0)
-        helpers->laio->counters.grown++;
-    else
+    if (wanting && helpers->count < helpers->most && !add(helpers))
         helpers->most = helpers->count; /* the limit of the machine is ours; to ask again would cost every call */
+    return true;
 }
 
 void helpers_interrupt(struct helpers *helpers)

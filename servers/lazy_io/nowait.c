@@ -1,18 +1,16 @@
-/* nowait.c: read with RWF_NOWAIT first: what is in memory comes at once, and a helper thread reads the rest.
+/* nowait.c: ask first whether a call would wait (cached.h): what is in memory comes at once, and a helper thread makes
+ * the rest.
  *
- * preadv2(RWF_NOWAIT) answers EAGAIN where the page cache has not what is asked for (mm/filemap.c, IOCB_NOWAIT), and a
- * part where it has a part. Calls other than reads have no such question, so a helper makes them. Of O_DIRECT it asks
- * the wrong thing: such a read avoids waiting for locks, but not for the disk, and holds the loop.
+ * Only reads, and opening in one way, can be asked; a helper makes all other calls. A read of O_DIRECT holds the loop.
+ * There is no helper before one is needed, unless options->threads_at_first says so: while everything is in memory, the
+ * process keeps a single thread, whose calls need not lock its table of descriptors.
  */
+#include "cached.h"
 #include "helpers.h"
 #include "transfer.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-
-#define CURRENT_POSITION (-1l)
 
 struct nowait {
     struct laio laio;
@@ -20,65 +18,15 @@ struct nowait {
     bool optimistic;
 };
 
-static bool is_read(long number)
-{
-    switch (number) {
-    case SYS_read:
-    case SYS_pread64:
-    case SYS_readv:
-    case SYS_preadv:
-    case SYS_preadv2:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Where the plain call has its own opinion before it would look at the data, or was asked this very question. */
-static bool is_plain(const struct laio_call *call)
-{
-    const long *a = call->arguments;
-    switch (call->number) {
-    case SYS_pread64: /* a negative offset is an error; preadv2 takes -1 for the file's position */
-    case SYS_preadv:
-        return a[3] < 0;
-    case SYS_preadv2:
-        return (a[5] & RWF_NOWAIT) != 0;
-    default:
-        return false;
-    }
-}
-
-static long ask(const struct laio_call *call)
-{
-    const long *a = call->arguments;
-    struct iovec whole = {.iov_base = (void *)a[1], .iov_len = (size_t)a[2]};
-    switch (call->number) {
-    case SYS_read:
-        return laio_plainly(SYS_preadv2, a[0], (long)&whole, 1, CURRENT_POSITION, 0, RWF_NOWAIT);
-    case SYS_pread64:
-        return laio_plainly(SYS_preadv2, a[0], (long)&whole, 1, a[3], 0, RWF_NOWAIT);
-    case SYS_readv:
-        return laio_plainly(SYS_preadv2, a[0], a[1], a[2], CURRENT_POSITION, 0, RWF_NOWAIT);
-    case SYS_preadv:
-        return laio_plainly(SYS_preadv2, a[0], a[1], a[2], a[3], 0, RWF_NOWAIT);
-    default:
-        return laio_plainly(SYS_preadv2, a[0], a[1], a[2], a[3], a[4], a[5] | RWF_NOWAIT);
-    }
-}
-
-/* Refuse where the question itself is not known, or not allowed. What is asked is an empty eventfd: EAGAIN, or
- * EOPNOTSUPP before Linux 5.8, which says nothing about files. */
+/* Refuse where the question itself is not known, or not allowed. */
 static bool probe(struct laio *laio, char *why, size_t why_bytes)
 {
-    uint64_t count;
-    struct iovec whole = {.iov_base = &count, .iov_len = sizeof count};
-    long result = laio_plainly(SYS_preadv2, laio->event, (long)&whole, 1, CURRENT_POSITION, 0, RWF_NOWAIT);
-    if (result >= 0 || result == -EAGAIN || result == -EOPNOTSUPP)
-        return true;
-    laio_refuse(why, why_bytes, "nowait: preadv2(RWF_NOWAIT): %s: needs Linux 4.14, and allow preadv2 in the container",
-                strerror((int)-result));
-    return false;
+    long result = cached_probe(laio->event);
+    if (result != 0)
+        laio_refuse(why, why_bytes,
+                    "nowait: preadv2(RWF_NOWAIT): %s: needs Linux 4.14, and allow preadv2 in the container",
+                    strerror((int)-result));
+    return result == 0;
 }
 
 static struct laio *nowait_open(const struct laio_options *options, char *why, size_t why_bytes)
@@ -89,7 +37,7 @@ static struct laio *nowait_open(const struct laio_options *options, char *why, s
     nowait->optimistic = options->optimistic;
     if (laio_start(&nowait->laio, &laio_nowait, options, -1, why, why_bytes) == 0) {
         if (probe(&nowait->laio, why, why_bytes))
-            nowait->helpers = helpers_open(&nowait->laio, options, why, why_bytes);
+            nowait->helpers = helpers_open(&nowait->laio, options, options->threads_at_first, why, why_bytes);
         if (nowait->helpers != NULL)
             return &nowait->laio;
         laio_stop(&nowait->laio);
@@ -98,69 +46,49 @@ static struct laio *nowait_open(const struct laio_options *options, char *why, s
     return NULL;
 }
 
-static struct laio_outcome plainly(struct laio *laio, const struct laio_call *call, enum laio_path path)
+static struct laio_outcome hold(struct laio *laio, const struct laio_call *call)
 {
-    laio_went(laio, path);
+    laio_went(laio, LAIO_PATH_held);
     return (struct laio_outcome){.result = laio_plainly_call(call)};
 }
 
-/* The call, or what is left of it after `moved` bytes, by a helper. */
-static struct laio_outcome hand(struct laio *laio, const struct laio_call *call, enum laio_path path, size_t moved,
-                                void *memory)
+/* The call, or what is left of it after what was read, by a helper. */
+static struct laio_outcome hand(struct laio *laio, const struct laio_call *call, const struct cached *asked)
 {
     struct laio_operation *operation = laio_take(laio);
     if (operation != NULL) {
-        laio_went(laio, path);
         operation->call = *call;
-        helpers_hand(((struct nowait *)laio)->helpers, operation, moved, memory);
-        return (struct laio_outcome){.operation = operation};
+        if (helpers_hand(((struct nowait *)laio)->helpers, operation, asked->moved, asked->memory)) {
+            laio_went(laio, asked->answer == CACHED_MISS ? LAIO_PATH_miss : LAIO_PATH_helper);
+            return (struct laio_outcome){.operation = operation};
+        }
+        laio_give_back(laio, operation);
     }
-    struct laio_outcome outcome = plainly(laio, call, LAIO_PATH_held);
-    if (moved > 0)
-        outcome.result = (long)moved + (outcome.result > 0 ? outcome.result : 0);
-    free(memory);
+    struct laio_outcome outcome = hold(laio, call);
+    outcome.result = transfer_joined(asked->moved, outcome.result);
+    free(asked->memory);
     return outcome;
-}
-
-/* `got` bytes are fewer than were asked for: of a file, the plain call would have gone on to its end. */
-static struct laio_outcome ask_on(struct laio *laio, struct laio_call *call, long got)
-{
-    size_t moved = 0, wanted = transfer_bytes(call);
-    void *memory = NULL;
-    do {
-        moved += (size_t)got;
-        if (moved == wanted || !transfer_advance(call, (size_t)got, &memory))
-            break;
-        got = ask(call);
-        if (got == -EAGAIN)
-            return hand(laio, call, LAIO_PATH_miss, moved, memory);
-    } while (got > 0); /* 0: the end of the file; an error comes again with the next call */
-    free(memory);
-    laio_went(laio, LAIO_PATH_hit);
-    return (struct laio_outcome){.result = (long)moved};
 }
 
 static struct laio_outcome nowait_call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f)
 {
     struct laio_call call = {number, {a, b, c, d, e, f}};
-    if (!is_read(number))
-        return hand(laio, &call, LAIO_PATH_helper, 0, NULL);
-    if (is_plain(&call))
-        return (struct laio_outcome){.result = laio_plainly_call(&call)};
-    bool vast = (number == SYS_read || number == SYS_pread64) && (size_t)c > TRANSFER_MOST;
-    if (vast) /* a vector of one is judged differently: EINVAL for EFAULT */
-        return hand(laio, &call, LAIO_PATH_helper, 0, NULL);
-    long got = ask(&call);
-    if (got == -EAGAIN && !transfer_never_waits(a))
-        return hand(laio, &call, LAIO_PATH_miss, 0, NULL);
-    if (got == -EOPNOTSUPP)
-        return ((struct nowait *)laio)->optimistic ? plainly(laio, &call, LAIO_PATH_held)
-                                                   : hand(laio, &call, LAIO_PATH_helper, 0, NULL);
-    if (got > 0 && (size_t)got < transfer_bytes(&call) && transfer_of_file(a))
-        return ask_on(laio, &call, got);
-    if (got >= 0)
+    struct cached asked = cached_call(&call);
+    switch (asked.answer) {
+    case CACHED_HIT:
         laio_went(laio, LAIO_PATH_hit);
-    return (struct laio_outcome){.result = got};
+        return (struct laio_outcome){.result = asked.result};
+    case CACHED_RETURNED:
+        return (struct laio_outcome){.result = asked.result};
+    case CACHED_UNKNOWN:
+        if (((struct nowait *)laio)->optimistic)
+            return hold(laio, &call);
+        break;
+    case CACHED_MISS:
+    case CACHED_NOT:
+        break;
+    }
+    return hand(laio, &call, &asked);
 }
 
 static void nowait_interrupt(struct laio *laio)

@@ -14,7 +14,8 @@ static struct laio *pool_open(const struct laio_options *options, char *why, siz
     if (pool == NULL)
         return laio_refuse(why, why_bytes, "no memory");
     if (laio_start(&pool->laio, &laio_pool, options, -1, why, why_bytes) == 0) {
-        pool->helpers = helpers_open(&pool->laio, options, why, why_bytes);
+        pool->helpers = helpers_open(&pool->laio, options, laio_or(options->threads_at_first, HELPERS_AT_FIRST),
+                                     why, why_bytes);
         if (pool->helpers != NULL)
             return &pool->laio;
         laio_stop(&pool->laio);
@@ -33,7 +34,7 @@ static struct laio_outcome pool_call(struct laio *laio, long number, long a, lon
     }
     laio_went(laio, LAIO_PATH_helper);
     operation->call = (struct laio_call){number, {a, b, c, d, e, f}};
-    helpers_hand(pool->helpers, operation, 0, NULL);
+    helpers_hand(pool->helpers, operation, 0, NULL); /* there have been some since it was opened */
     return (struct laio_outcome){.operation = operation};
 }
 

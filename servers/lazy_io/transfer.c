@@ -88,14 +88,40 @@ bool transfer_advance(struct laio_call *call, size_t moved, void **memory)
     return true;
 }
 
+enum { MOVED, MEMORY }; /* engine_data */
+
+void transfer_rest(struct laio_operation *operation, size_t moved, void *memory)
+{
+    operation->engine_data[MOVED] = (void *)(uintptr_t)moved;
+    operation->engine_data[MEMORY] = memory;
+}
+
+long transfer_whole(struct laio_operation *operation, long rest)
+{
+    size_t moved = (size_t)(uintptr_t)operation->engine_data[MOVED];
+    free(operation->engine_data[MEMORY]);
+    transfer_rest(operation, 0, NULL);
+    return transfer_joined(moved, rest);
+}
+
 bool transfer_of_file(long descriptor)
 {
     struct stat status;
     return fstat((int)descriptor, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
 }
 
-bool transfer_never_waits(long descriptor)
+static bool has_flag(long descriptor, long flag)
 {
     long flags = laio_plainly(SYS_fcntl, descriptor, F_GETFL, 0, 0, 0, 0);
-    return flags >= 0 && (flags & O_NONBLOCK) != 0 && !transfer_of_file(descriptor);
+    return flags >= 0 && (flags & flag) != 0;
+}
+
+bool transfer_never_waits(long descriptor)
+{
+    return has_flag(descriptor, O_NONBLOCK) && !transfer_of_file(descriptor);
+}
+
+bool transfer_is_direct(long descriptor)
+{
+    return has_flag(descriptor, O_DIRECT);
 }
