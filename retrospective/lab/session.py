@@ -52,6 +52,7 @@ _GENERATOR_S = 10.0  # for a generator to end, beyond its window and a time-out
 #: are taken over the time between two readings.
 _LEAD_S = 0.005
 _LOG_LINES = 12
+_REFUSED = 1  # a design's exit status if the environment refuses what it needs
 #: A server that has a disk to wait for may take so many times longer to answer one request more, and to come to an end
 #: with those that it has: a whole accept queue of them.
 _PATIENCE_WITH_A_DISK = 10.0
@@ -186,13 +187,18 @@ class Session:
         deadline = time.monotonic() + _START_S
         while (problem := self._ask()) is not None:
             if not server.alive():
-                raise Rejected(
-                    "server-failed", f"it ended with code {_code(server)} before it answered", "failed"
-                )
+                raise self._refused(_code(server))
             if time.monotonic() > deadline:
                 raise Rejected("not-answering", problem, "failed")
             time.sleep(0.003)
         return server
+
+    def _refused(self, code: int | str) -> Rejected:
+        """Why a server ended before it answered; that its engine cannot be had here (exit status 1) is no accident."""
+        said = self.log().splitlines()
+        if code == _REFUSED and "engine" in self._options and said:
+            return Rejected("refused", said[-1].removeprefix(f"{self._design}: "), UNAVAILABLE)
+        return Rejected("server-failed", f"it ended with code {code} before it answered", "failed")
 
     def _ask(self) -> str | None:
         """One GET from the client's host; what is wrong with the answer, or ``None``."""

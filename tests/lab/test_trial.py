@@ -192,6 +192,13 @@ def test_a_server_that_refuses_its_options_is_a_row_with_its_words():
     assert "accept-limit" in row["log"]
 
 
+def test_an_engine_that_cannot_be_had_here_is_unavailable():
+    trial = example(design="lazy", engine="posix-aio", network="lazy")
+    row = run_trial(trial)
+    assert (row["valid"], row["status"]) == (False, "unavailable")
+    assert row["reason"].startswith("refused: lazy: --network lazy: the engine posix-aio")
+
+
 def test_a_generator_that_refuses_its_options_is_a_row_with_its_words():
     broken = example("open")
     row = run_trial(dataclasses.replace(broken, load=broken.load | {"arrivals": "never"}))
