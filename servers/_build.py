@@ -35,6 +35,7 @@ PROGRAMS = {
     "load": "load/load",
     "rawload": "load/rawload",
     "lazybench": "lazy_io/bench/lazybench",
+    "timerbench": "timers/bench/timerbench",
 }
 
 
@@ -167,7 +168,7 @@ def build_root() -> Path:
 
 def _sources_state() -> str:
     """State of the sources that people edit: stat(2) of 50 files costs less than starting ninja."""
-    setting = f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')} {_no_liburing()}"
+    setting = f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')} {_no_liburing()} {PROGRAMS}"
     digest = hashlib.sha256(setting.encode())
     for path in sorted(SOURCE.rglob("*")):
         if path.suffix in {".c", ".h", ".S"} or path.name in {"meson.build", "meson.options"}:
