@@ -5,9 +5,9 @@
  * block. Threads take turns at accepting, by the lock `turn`: with all of them at it at once a phase of one thread would
  * be cut short by the others, and the limit would mean little (Apache's accept mutex avoids their stampede, too).
  *
- * A thread waits for its client inside recv, sendmsg and sendfile, where it holds nothing. All that connections share
- * (files, time-outs, clock, counters) is used under `lock`. The main thread is the janitor: it shuts late sockets down,
- * so that the thread that waits for one wakes and closes it.
+ * A thread waits for its client inside recv, sendmsg and sendfile, and for the disk inside openat2 and sendfile, where it
+ * holds nothing. All that connections share (files, time-outs, clock, counters) is used under `lock`. The main thread is
+ * the janitor: it shuts late sockets down, so that the thread that waits for one wakes and closes it.
  */
 #include "counters.h"
 #include "phases.h"
@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pool {
     struct options options;
@@ -126,6 +127,19 @@ static enum connection_wish receive(struct pool *pool, struct connection *connec
     return wish;
 }
 
+/* The file stays the connection's, which is this thread's. */
+static enum connection_wish open_file(struct pool *pool, struct connection *connection)
+{
+    unlock(pool);
+    long result = file_open(&pool->service.files, connection->file);
+    lock(pool);
+    if (!connection_is_left(connection))
+        return connection_opened(&pool->service, connection, result);
+    if (result >= 0)
+        close((int)result);
+    return CONNECTION_ENDED;
+}
+
 static enum connection_wish send_reply(struct pool *pool, struct connection *connection)
 {
     struct connection_output output;
@@ -151,7 +165,9 @@ static void process(struct pool *pool, struct connection *connection)
     char input[INPUT_BYTES];
     enum connection_wish wish = connection_is_left(connection) ? CONNECTION_ENDED : CONNECTION_READS;
     while (wish != CONNECTION_ENDED)
-        wish = wish == CONNECTION_WRITES ? send_reply(pool, connection) : receive(pool, connection, input);
+        wish = wish == CONNECTION_OPENS    ? open_file(pool, connection)
+               : wish == CONNECTION_WRITES ? send_reply(pool, connection)
+                                           : receive(pool, connection, input);
     connection_close(connection);
     pthread_cond_signal(&pool->room);
 }
@@ -239,6 +255,7 @@ int main(int argc, char **argv)
         process_fail(&pool.options, "open the folder that --root names");
     pool.service.design = &pool;
     pool.service.spend = spend;
+    pool.service.opens_files = true;
     if (listening_start(&pool.listening, &pool.options, pool.service.max_descriptor) != 0)
         process_fail(&pool.options, "listen");
     pool.listening.blocking = true;
