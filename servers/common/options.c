@@ -57,8 +57,8 @@ static const struct row rows[] = {
     {"network", "nonblocking|lazy", CHOICE, AT(network), 0, 0, "nonblocking",
      "sockets that do not block and epoll, or lazy calls throughout: --engine activation, uring, nowait or pool",
      OPTIONS_LAZY},
-    {"watch", "perf|timer", WORD, AT(watch), 0, 0, NULL,
-     "how the engine activation notices that a read blocks; unset, perf if it can be had", OPTIONS_LAZY},
+    {"watch", "adaptive|perf|timer", WORD, AT(watch), 0, 0, NULL,
+     "how the engine activation notices that a read blocks; unset, adaptive if perf can be had, else timer", OPTIONS_LAZY},
     {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64", "most threads that an engine makes calls with; --network lazy has 3 connections fewer (uring: 2045)",
      OPTIONS_LAZY},
 };

@@ -21,10 +21,17 @@
  * If no standby is free, or the record found no room because the thread was preempted too often before it blocked, the
  * caller is held until one is free, or until the watchdog looks (WATCHDOG_MS).
  *
- * Without perf (kernel.perf_event_paranoid 3 and 4 in some distributions, seccomp) a timer takes the records' place: a
- * standby looks every tick_us, and a call that it sees twice, and asleep, has blocked. That is lazy by time, as in Go.
+ * What watches, by options->watch:
+ *
+ * - perf: the records, always. That costs next to nothing in a call, but at every context switch of the loop's thread.
+ * - adaptive, the default: the records, but only while calls block, or the loop does nothing but call. Otherwise a
+ *   read is asked for with RWF_NOWAIT, and whatever else may block takes the watch up first (adaptive.c).
+ * - timer, where perf is refused (kernel.perf_event_paranoid 3 and 4 in some distributions, seccomp): a standby looks
+ *   every tick_us, and a call that it sees twice, and asleep, has blocked. That is lazy by time, as in Go.
  */
 #include "activation.h"
+
+#include "cached.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -60,7 +67,7 @@ static struct laio_outcome held(struct laio *laio, long number, long a, long b, 
     return (struct laio_outcome){.result = laio_plainly(number, a, b, c, d, e, f)};
 }
 
-static struct laio_outcome call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f)
+struct laio_outcome activation_call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f)
 {
     struct activation *engine = (struct activation *)laio;
     struct kernel_thread *thread = atomic_load_explicit(&engine->current, memory_order_relaxed);
@@ -76,7 +83,7 @@ static struct laio_outcome call_timed(struct laio *laio, long number, long a, lo
     atomic_fetch_add(&engine->calls, 1);
     if (atomic_load(&engine->asleep)) /* the ticker says so, and then looks at calls */
         standby_wake_ticker(engine);
-    struct laio_outcome outcome = call(laio, number, a, b, c, d, e, f);
+    struct laio_outcome outcome = activation_call(laio, number, a, b, c, d, e, f);
     atomic_fetch_add(&engine->calls, 1);
     return outcome;
 }
@@ -131,7 +138,8 @@ static void count(struct laio *laio)
 
 static const char *watch_of(const struct laio *laio)
 {
-    return ((const struct activation *)laio)->watch >= 0 ? "perf" : "timer";
+    const struct activation *engine = (const struct activation *)laio;
+    return engine->watch < 0 ? "timer" : engine->adaptive ? "adaptive" : "perf";
 }
 
 /* Beginning and end */
@@ -184,14 +192,18 @@ static void close_engine(struct laio *laio)
     in_use = false;
 }
 
-static const struct laio_engine timed = {
-    .name = "activation",
-    .call = call_timed,
-    .interrupt = interrupt,
-    .close = close_engine,
-    .count = count,
-    .watch = watch_of,
-};
+static struct laio *open_engine(const struct laio_options *options, char *why, size_t why_bytes);
+
+/* The engine, by how its calls are made at the moment. */
+#define ENGINE(how)                                                                                                    \
+    {                                                                                                                  \
+        .name = "activation", .open = open_engine, .call = how, .interrupt = interrupt, .close = close_engine,         \
+        .count = count, .watch = watch_of,                                                                             \
+    }
+const struct laio_engine laio_activation = ENGINE(activation_call);
+const struct laio_engine activation_adaptive = ENGINE(activation_call_adaptive);
+const struct laio_engine activation_aside = ENGINE(activation_call_aside);
+static const struct laio_engine timed = ENGINE(call_timed);
 
 /* What must be there for a context to be moved, or the line that says so. */
 static bool movable(char *why, size_t why_bytes)
@@ -217,11 +229,17 @@ static struct laio *give_up(struct activation *engine, char *why, size_t why_byt
     return NULL;
 }
 
+static bool is(const char *watch, const char *name)
+{
+    return watch != NULL && strcmp(watch, name) == 0;
+}
+
 static struct laio *open_engine(const struct laio_options *options, char *why, size_t why_bytes)
 {
     const char *watch = options->watch;
-    if (watch != NULL && strcmp(watch, "perf") != 0 && strcmp(watch, "timer") != 0)
-        return laio_refuse(why, why_bytes, "activation: no watch %s: there are perf, timer", watch);
+    const bool adaptive = is(watch, "adaptive"), timer = is(watch, "timer");
+    if (watch != NULL && !adaptive && !is(watch, "perf") && !timer)
+        return laio_refuse(why, why_bytes, "activation: no watch %s: there are adaptive, perf, timer", watch);
     if (in_use)
         return laio_refuse(why, why_bytes, "activation: this thread's loop has one open already");
     if (options->tick_us >= 1000000)
@@ -266,9 +284,14 @@ static struct laio *open_engine(const struct laio_options *options, char *why, s
     if (laio_install_interrupt() != 0)
         return give_up(engine, why, why_bytes, "SIGURG has a handler already, which cannot be shared");
 
-    if (watch == NULL || strcmp(watch, "perf") == 0)
+    long unasked = cached_probe(engine->laio.event); /* 0: reads can be asked for */
+    if (adaptive && unasked != 0) {
+        errno = (int)-unasked;
+        return give_up(engine, why, why_bytes, "preadv2(RWF_NOWAIT): allow it in the container, or --watch perf");
+    }
+    if (!timer)
         engine->watch = epoll_create1(EPOLL_CLOEXEC);
-    if (watch != NULL && strcmp(watch, "perf") == 0 && engine->watch < 0)
+    if (!timer && watch != NULL && engine->watch < 0)
         return give_up(engine, why, why_bytes, "cannot wait");
     struct epoll_event ending = {.events = EPOLLIN}; /* level-triggered: it ends everybody's wait */
     if (engine->watch >= 0 && epoll_ctl(engine->watch, EPOLL_CTL_ADD, engine->ending, &ending) != 0)
@@ -286,20 +309,12 @@ static struct laio *open_engine(const struct laio_options *options, char *why, s
         engine->laio.engine = &timed;
         engine->enter = activation_enter_timed;
     }
-    for (unsigned i = 0; i < engine->standbys_at_first; i++)
-        if (standby_add(engine, true) != 0 && i == 0)
-            return give_up(engine, why, why_bytes, "no standby thread (locked memory: ulimit -l; threads: ulimit -u)");
+    engine->adaptive = engine->watch >= 0 && !is(watch, "perf") && unasked == 0;
+    if ((!engine->adaptive || options->threads_at_first > 0) && standbys_start(engine) != 0)
+        return give_up(engine, why, why_bytes, "no standby thread (locked memory: ulimit -l; threads: ulimit -u)");
     engine->threads[0].operation = laio_reserve(&engine->laio);
+    if (engine->adaptive)
+        activation_start_aside(engine);
     in_use = true;
     return &engine->laio;
 }
-
-const struct laio_engine laio_activation = {
-    .name = "activation",
-    .open = open_engine,
-    .call = call,
-    .interrupt = interrupt,
-    .close = close_engine,
-    .count = count,
-    .watch = watch_of,
-};

@@ -5,6 +5,7 @@
 #include "activation_layout.h"
 #include "engine.h"
 #include "switch_records.h"
+#include "watch_policy.h"
 
 #include <pthread.h>
 
@@ -57,10 +58,14 @@ struct activation {
     unsigned standby_limit, standbys_at_first;
     pthread_mutex_t growing;
     _Atomic unsigned waiting; /* standbys that would answer an upcall at once */
-    int watch;                /* perf: epoll set of all events of records; else -1 */
+    int watch;                /* perf, adaptive: epoll set of all events of records; else -1 */
     int ending;               /* eventfd that ends all waiting */
     _Atomic bool closing;
     uint32_t away; /* contexts that have not gone home yet */
+    /* adaptive */
+    bool adaptive;
+    struct watch_policy policy;
+    _Atomic unsigned looking; /* standbys that may be reading the records of the loop's thread */
     /* timer */
     uint64_t tick_ns;
     pthread_mutex_t ticking; /* one standby ticks */
@@ -87,11 +92,27 @@ struct laio_outcome activation_enter_timed(struct kernel_thread *thread, long nu
 bool activation_take_over(struct kernel_thread *thread, uint64_t seen, struct standby *me);
 void activation_go_home(struct context *mine, struct kernel_thread *here, uint32_t *away, struct context *native);
 
-/* standby.c. A kernel thread's own things, made on it. Returns 0, or -1 with errno. */
+/* activation.c. A call whose block is noticed; and the engine as it is with the watch aside, and with it. */
+struct laio_outcome activation_call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f);
+extern const struct laio_engine activation_aside, activation_adaptive;
+
+/* adaptive.c */
+void activation_start_aside(struct activation *engine);
+/* Loop: watch its thread no longer, until a call may block. False: a standby is looking at it just now. */
+bool activation_put_aside(struct activation *engine);
+struct laio_outcome activation_call_aside(struct laio *laio, long number, long a, long b, long c, long d, long e, long f);
+struct laio_outcome activation_call_adaptive(struct laio *laio, long number, long a, long b, long c, long d, long e,
+                                             long f);
+
+/* standby.c. A kernel thread's own things, made on it; its records are among them where there are any, and come and go
+ * by themselves, too. Return 0, or -1 with errno. */
 int kernel_thread_start(struct activation *engine, struct kernel_thread *thread);
+int kernel_thread_watch(struct activation *engine, struct kernel_thread *thread);
 void kernel_thread_stop(struct kernel_thread *thread);
-/* One standby more. Returns 0, or -1 with errno. */
+/* One standby more. Returns 0, or -1 with errno; if it was to be waited for, one that fails has left nothing. */
 int standby_add(struct activation *engine, bool wait_for_it);
+/* As many as there are to be at first. Returns 0, or -1 with errno if there is none at all. */
+int standbys_start(struct activation *engine);
 void standby_wake_ticker(struct activation *engine);
 
 #endif

@@ -42,6 +42,10 @@
  * - A signal handler may run on the thread of a blocked call, where thread-local variables are the loop's: so it may
  *   set lock-free flags and nothing else. Better: block signals before laio_open() and read a signalfd. SIGURG, by which
  *   calls are interrupted, stays unblocked.
+ * - With options.watch adaptive, while the watch is aside: reads are made by preadv2(RWF_NOWAIT) first, which waits for
+ *   no disk, but for a page of the caller's own buffer that has been swapped out. The first call that may block makes the
+ *   standby threads, and takes that time; where they cannot be had then, the call is held (watch_failed) and the next
+ *   one tries again.
  * - fork(), pthread_create(), pthread_exit(), setuid() and its relatives (which glibc carries out in every thread) are
  *   for before laio_open() and after laio_close(), which brings the loop home to the thread that opened it: children and
  *   threads made in between would have the mask of the library's threads, and end with one of those.
@@ -84,6 +88,9 @@ struct laio_counters {
     uint64_t upcalls_false;          /* a standby was woken and there was nothing to take over */
     uint64_t upcalls_lost;           /* it came too late: the call had returned */
     uint64_t grown;                  /* helpers or standbys that were added */
+    uint64_t watch_aside;            /* activation, adaptive: how often the watch was put aside, after the beginning */
+    uint64_t watch_again;            /* and taken up */
+    uint64_t watch_failed;           /* or could not be: no descriptor, locked memory or thread. Then a call is held */
     unsigned threads;                /* helpers (threads or processes) or standbys that there are */
     unsigned in_progress, in_progress_peak;
 };
@@ -91,9 +98,9 @@ struct laio_counters {
 struct laio_options {
     unsigned operations;      /* most that may be in progress; 0 = 1,024 */
     unsigned threads;         /* most helpers or standbys; 0 = 64 */
-    unsigned threads_at_first; /* 0 = 4 */
+    unsigned threads_at_first; /* 0 = 4, but none before one is needed with nowait and with activation, adaptive */
     bool optimistic;          /* nowait: where RWF_NOWAIT is not supported, call plainly instead of by a helper */
-    const char *watch;        /* activation: "perf", "timer", or NULL = perf if it can be had */
+    const char *watch;        /* activation: "adaptive", "perf", "timer", or NULL = adaptive if perf can be had, else timer */
     unsigned tick_us;         /* activation, timer: how long a call may last before it is taken for blocked; 0 = 100 */
 };
 
@@ -137,7 +144,7 @@ void laio_abandon(struct laio *laio, struct laio_operation *operation, void (*re
                   void *argument);
 
 bool laio_supports(const struct laio *laio, long number);
-const char *laio_watch(const struct laio *laio); /* activation: "perf" or "timer"; others: "" */
+const char *laio_watch(const struct laio *laio); /* activation: "adaptive", "perf" or "timer"; others: "" */
 const struct laio_counters *laio_count(struct laio *laio);
 
 /* Interrupt everything in progress, as often as it takes; returns at once. */

@@ -1,6 +1,8 @@
 /* standby.c: the threads that take the loop over when it blocks, and how they learn of it. */
 #include "activation.h"
 
+#include "transfer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -30,14 +32,22 @@ int kernel_thread_start(struct activation *engine, struct kernel_thread *thread)
     sigemptyset(&signals);
     sigaddset(&signals, LAIO_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
-    if (engine->watch < 0)
-        return 0;
+    return engine->watch < 0 ? 0 : kernel_thread_watch(engine, thread);
+}
+
+int kernel_thread_watch(struct activation *engine, struct kernel_thread *thread)
+{
     if (switch_records_open(&thread->records) != 0)
         return -1;
     thread->page = thread->records.page;
     /* Edge-triggered, and each record wakes one of those who wait for the set: nobody hands an upcall on. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
-    return epoll_ctl(engine->watch, EPOLL_CTL_ADD, thread->records.event, &event);
+    if (epoll_ctl(engine->watch, EPOLL_CTL_ADD, thread->records.event, &event) == 0)
+        return 0;
+    int error = errno;
+    switch_records_close(&thread->records);
+    errno = error;
+    return -1;
 }
 
 void kernel_thread_stop(struct kernel_thread *thread)
@@ -65,7 +75,7 @@ static void take_over(struct activation *engine, struct standby *me, struct kern
     if (from->records.event >= 0)
         switch_records_mask(&from->records);
     struct laio_operation *operation = from->operation;
-    long result = from->result;
+    long result = transfer_whole(operation, from->result);
     /* Whatever number: nobody can hold a state of this thread that is in a call, for it was last seen stolen. */
     __atomic_store_n(&from->state, (seen & ~(uint64_t)STATE_MASK) + 4, __ATOMIC_RELEASE);
     laio_finish(&engine->laio, operation, result);
@@ -97,10 +107,14 @@ static void watch_records(struct activation *engine, struct standby *me)
         int ready = epoll_wait(engine->watch, &event, 1, preempted != 0 ? WATCHDOG_MS : -1);
         atomic_fetch_sub(&engine->waiting, 1);
 
+        atomic_fetch_add(&engine->looking, 1); /* before the state is read: adaptive.c */
         struct kernel_thread *thread = atomic_load_explicit(&engine->current, memory_order_acquire);
         uint64_t state = __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE);
         bool in_call = (state & STATE_MASK) == STATE_IN_CALL;
+        if (in_call)
+            HAPPENS_AFTER(thread);
         enum switched switched = in_call ? switch_records_since(&thread->records, thread->head) : SWITCHED_NOT;
+        atomic_fetch_sub(&engine->looking, 1);
         bool same_call = state == preempted;
         preempted = 0;
         if (switched == SWITCHED_BLOCKED)
@@ -208,10 +222,24 @@ int standby_add(struct activation *engine, bool wait_for_it)
             atomic_fetch_add(&engine->standby_count, 1);
         while (error == 0 && wait_for_it && atomic_load(&standby->started) == 0)
             sched_yield();
-        if (error == 0 && atomic_load(&standby->started) < 0)
+        if (error == 0 && wait_for_it && atomic_load(&standby->started) < 0) {
             error = standby->failure;
+            pthread_join(standby->pthread, NULL);
+            atomic_store(&standby->started, 0);
+            atomic_fetch_sub(&engine->standby_count, 1);
+        }
     }
     pthread_mutex_unlock(&engine->growing);
     errno = error;
     return error == 0 ? 0 : -1;
+}
+
+int standbys_start(struct activation *engine)
+{
+    if (standby_add(engine, true) != 0)
+        return -1;
+    for (unsigned i = 1; i < engine->standbys_at_first; i++)
+        if (standby_add(engine, true) != 0)
+            break;
+    return 0;
 }

@@ -1,11 +1,14 @@
 /* test_laio.c: an engine of lazy_io does what plain calls do: test_laio ENGINE [--operations N] [--seed N]
- * [--in-progress N] [--watch perf|timer]. First random operations, whose results are known (test_laio_random.c), then
- * the contract where those do not come by (test_laio_faults.c, test_laio_alike.c) and how everything ends
- * (test_laio_ends.c). */
+ * [--in-progress N] [--watch adaptive|perf|timer] [--aside]. First random operations, whose results are known
+ * (test_laio_random.c), then the contract where those do not come by (test_laio_faults.c, test_laio_alike.c) and how
+ * everything ends (test_laio_ends.c). */
 #include "test_laio.h"
 
 #include "check.h"
 #include "fixture.h"
+#ifdef __x86_64__
+#include "activation.h"
+#endif
 
 #include <dirent.h>
 #include <errno.h>
@@ -75,6 +78,19 @@ void census_check(const struct census *before, const char *after)
     CHECK(now.threads == before->threads, "%s: %d threads, before %d", after, now.threads, before->threads);
     CHECK(now.children == before->children, "%s: children are left", after);
     CHECK(now.caller == before->caller, "%s: the loop is on another kernel thread", after);
+}
+
+/* The watch of activation */
+
+static bool aside;
+
+void put_aside(struct laio *laio)
+{
+#ifdef __x86_64__
+    if (aside && laio->engine == &activation_adaptive)
+        activation_put_aside((struct activation *)laio);
+#endif
+    (void)laio;
 }
 
 /* Random operations */
@@ -172,7 +188,8 @@ static void raise_limit(struct settings *settings)
 
 static void usage(const char *program)
 {
-    fprintf(stderr, "%s ENGINE [--operations N] [--seed N] [--in-progress N] [--watch perf|timer]\n", program);
+    fprintf(stderr, "%s ENGINE [--operations N] [--seed N] [--in-progress N] [--watch adaptive|perf|timer] [--aside]\n",
+            program);
     exit(2);
 }
 
@@ -183,6 +200,7 @@ int main(int argc, char **argv)
                                             {"seed", required_argument, NULL, 's'},
                                             {"in-progress", required_argument, NULL, 'p'},
                                             {"watch", required_argument, NULL, 'w'},
+                                            {"aside", no_argument, NULL, 'a'},
                                             {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;)
         switch (option) {
@@ -197,6 +215,9 @@ int main(int argc, char **argv)
             break;
         case 'w':
             settings.watch = optarg;
+            break;
+        case 'a':
+            aside = true;
             break;
         default:
             usage(argv[0]);

@@ -35,6 +35,9 @@ void check_alike(const struct settings *settings);
 void check_ends(const struct settings *settings);
 bool is_lazy(const char *engine); /* in all that blocks */
 
+/* With --aside: activation's watch is put aside, so that the next call finds it so (adaptive.c). */
+void put_aside(struct laio *laio);
+
 /* Signals whose handler does nothing but interrupt. */
 void signals_start(void);
 bool may_signal(const char *engine);

@@ -201,6 +201,8 @@ uint64_t run_random(const char *engine, struct laio *laio, struct operations *op
     struct laio_counters before = *laio_count(laio);
     for (uint64_t id = first_id, end = first_id + count; id < end || loop.in_progress > 0;) {
         guard_saw(what);
+        if (id % 3 == 0)
+            put_aside(laio);
         if (id < end && loop.free != NULL)
             make_one(&loop, id++);
         if (loop.in_progress > 0 && (id == end || loop.free == NULL))

@@ -10,7 +10,13 @@ import pytest
 import servers
 
 #: Engines with threads in this process. The thread sanitizer is told of what `activation` orders in assembly.
-THREADED = [("activation",), ("activation", "--watch", "timer"), ("nowait",), ("pool",)]
+THREADED = [
+    ("activation",),
+    ("activation", "--aside"),
+    *(("activation", "--watch", watch) for watch in ("perf", "timer")),
+    ("nowait",),
+    ("pool",),
+]
 TSAN = {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"}
 NOBODY = 65534
 #: How a call can go (laio.h).
@@ -38,7 +44,11 @@ def test_engines_under_the_thread_sanitizer(words):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the whole suite runs without privilege already")
-@pytest.mark.parametrize("words", [("activation", "--watch", "perf"), ("nowait",), ("amped",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("activation", "--watch", "adaptive"), ("activation", "--watch", "perf"), ("nowait",), ("amped",)],
+    ids=" ".join,
+)
 def test_engines_without_privilege(words):
     """As an unprivileged user everything works alike, switch records included."""
     program = Path("/tmp") / f"nai-test-laio-{os.getpid()}"  # where anybody may read it
@@ -99,3 +109,30 @@ def test_every_lazy_call_is_counted_on_its_path(serve, small, client, engine):
     paths = {name: counters[f"lazy_{name}"] for name in LAIO_PATHS}
     assert sum(paths.values()) == counters["lazy_calls"] >= 10
     assert paths["inline" if engine == "plain" else "helper"] == counters["lazy_calls"]
+
+
+def threads(server):
+    return len(os.listdir(f"/proc/{server.pid}/task"))
+
+
+@pytest.mark.parametrize("words", [{"engine": "activation", "watch": "adaptive"}, {"engine": "nowait"}])
+def test_a_server_whose_files_are_in_memory_stays_one_thread(serve, small, client, words):
+    (small.root / "1k.bin").read_bytes()
+    server = serve("lazy", small.root, **words)
+    with client(server.address) as c:
+        for _ in range(100):
+            assert c.ask("/1k.bin").status == 200
+    assert threads(server) == 1
+    assert server.stop() == 0
+    assert server.counters()["lazy_hit"] == server.counters()["lazy_calls"] >= 100
+
+
+@pytest.mark.parametrize("engine", ["activation", "nowait", "pool"])
+def test_a_lazy_network_has_its_threads_at_once(serve, small, client, engine):
+    server = serve("lazy", small.root, engine=engine, network="lazy", lazy_threads=8)
+    assert threads(server) == 1 + 8
+    with client(server.address) as c:
+        for _ in range(20):
+            assert c.ask("/1k.bin").status == 200
+    assert server.stop() == 0
+    assert server.counters()["lazy_calls"] > 20

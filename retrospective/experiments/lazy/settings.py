@@ -15,7 +15,8 @@ EXPERIMENTS = (
     *("lazy-cpu", "traces", "traces-open", "traces-cold", "fits-cpu"),
 )
 
-#: Series -> engine and how it learns that a call blocks, in the order of tables and figures.
+#: Series -> engine and how it learns that a call blocks, in the order of tables and figures. The probes ask what the
+#: switch records are worth, so ``activation`` has them always; the server has what is its default, the adaptive watch.
 SERIES: dict[str, tuple[str, str | None]] = {
     "plain": ("plain", None),
     "activation": ("activation", "perf"),

@@ -120,6 +120,9 @@ static void print_meters(const struct meters *meters)
     print_count("upcalls_false", before->laio.upcalls_false, after->laio.upcalls_false);
     print_count("upcalls_lost", before->laio.upcalls_lost, after->laio.upcalls_lost);
     print_count("grown", before->laio.grown, after->laio.grown);
+    print_count("watch_aside", before->laio.watch_aside, after->laio.watch_aside);
+    print_count("watch_again", before->laio.watch_again, after->laio.watch_again);
+    print_count("watch_failed", before->laio.watch_failed, after->laio.watch_failed);
     printf(",\"threads\":%u", after->laio.threads);
     print_switches(before, after);
     printf(",\"cpu_us\":");
