@@ -346,6 +346,11 @@ class Session:
             )
         if self._shelf is None and (gone := pagecache.cold(on_disk)) != []:
             raise Rejected("cache-cold", f"{len(gone)} of {len(on_disk)} files were not in memory at the end")
+        if (
+            row["cache"] == "warm"
+            and (row["hot_resident_after_share"] or 0.0) < row["hot_resident_before_share"]
+        ):
+            raise Rejected("cache-cold", "of the files that were to stay in memory some pages did not")
         others = max(row["server_foreign_delay_share"] or 0.0, row["cpu0_others_share"] or 0.0)
         if others > MOST_OTHERS:
             raise Rejected("disturbed", f"others had the server's CPU for {others:.0%} of the window")

@@ -7,7 +7,8 @@ it first, and stays so; hence the order of a trial that has a :class:`Storage`:
 2. The server starts in the group and answers a request.
 3. The files are thrown out again, that one too. What is charged to the group then is the server's own memory, and the
    kernel's for it. The bound is that much and the footprint ÷ ``memory_ratio``, in whole pages.
-4. *Warm*: a process in the group reads files, the most popular last. *Cold*: none does.
+4. *Warm*: a process in the group reads files, the most popular last, and the hot ones are held in memory from then on:
+   the kernel lets even those go for a while that are read many times a second. *Cold*: none is read, nor held.
 5. What is in memory is asked (mincore(2)), judged, and written into the row; so it is once more after the load.
 6. Under the load the server needs more: connections, threads, buffers of reads under way. The bound is raised by as
    much, some milliseconds later, and never lowered. So the ratio is that of the footprint to the memory *for files*,
@@ -186,9 +187,9 @@ class Shelf:
         if self.storage.cache == "warm":
             self._warm(lab)
         row["resident_before_share"] = share = pagecache.share_of_all(self._by_popularity()) or 0.0
-        row["hot_resident_before_share"] = pagecache.share_of_all(
-            {self.files.on_disk(file) for file in self.files.files if file.kind == "hot"}
-        )
+        row["hot_resident_before_share"] = pagecache.share_of_all(self._hot())
+        if self.storage.cache == "warm":
+            self._stack.enter_context(pagecache.held(self._hot()))
         if self.storage.cache == "cold" and share > MOST_COLD:
             raise Rejected("cache-warm", f"{share:.1%} of the files' pages are in memory before the load")
         fits = self.storage.memory_ratio is None or self.storage.memory_ratio < 1
@@ -235,6 +236,10 @@ class Shelf:
             if usage.code:
                 raise Rejected("warm-failed", f"the reader of files ended with code {usage.code}", "failed")
 
+    def _hot(self) -> list[Path]:
+        """Files that are to be in memory whatever else is: what their clients wait for is never the disk."""
+        return [self.files.on_disk(file) for file in self.files.files if file.kind == "hot"]
+
     def _by_popularity(self) -> list[Path]:
         """Where the files lie, the most popular first; once each, though there may be two ways to one."""
         weights: dict[Path, float] = {}
@@ -271,6 +276,7 @@ class Shelf:
         """Columns that tell what became of memory, after the load."""
         return {
             "resident_after_share": pagecache.share_of_all(self._by_popularity()),
+            "hot_resident_after_share": pagecache.share_of_all(self._hot()),
             "memory_limit_bytes": self._limit_bytes or None,
             "memory_peak_bytes": self.group.peak_bytes() if self.group else None,
             "memory_other_bytes": self._other_peak_bytes or None,

@@ -52,7 +52,7 @@ ROW_COLUMNS = tuple(
     cpu0_others_share
     cpu0_softirq_share cpu1_softirq_share steal_share device_read_bytes fds_leaked
     memory_limit_bytes memory_controller resident_before_share resident_after_share hot_resident_before_share
-    memory_peak_bytes memory_other_bytes rss_peak_bytes threads_peak
+    hot_resident_after_share memory_peak_bytes memory_other_bytes rss_peak_bytes threads_peak
     turns_over_100us_per_s turns_over_1ms_per_s turns_over_10ms_per_s turns_over_100ms_per_s turns_over_1s_per_s
     turn_max_us lazy_calls_per_reply path_inline_per_reply path_hit_per_reply path_miss_per_reply
     path_helper_per_reply path_ring_per_reply path_upcall_per_reply path_timer_per_reply path_held_per_reply
