@@ -346,10 +346,8 @@ class Session:
             )
         if self._shelf is None and (gone := pagecache.cold(on_disk)) != []:
             raise Rejected("cache-cold", f"{len(gone)} of {len(on_disk)} files were not in memory at the end")
-        if (
-            row["cache"] == "warm"
-            and (row["hot_resident_after_share"] or 0.0) < row["hot_resident_before_share"]
-        ):
+        hot_before, hot_after = (row[f"hot_resident_{when}_share"] or 0.0 for when in ("before", "after"))
+        if row["cache"] == "warm" and hot_after < hot_before:
             raise Rejected("cache-cold", "of the files that were to stay in memory some pages did not")
         others = max(row["server_foreign_delay_share"] or 0.0, row["cpu0_others_share"] or 0.0)
         if others > MOST_OTHERS:
