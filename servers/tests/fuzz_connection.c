@@ -19,7 +19,8 @@
 #define VISITS_MAX (1u << 20) /* more for one conversation is one without an end */
 
 enum { DRAINING = 1, SILENT_END = 2, VANISHES = 4 }; /* the first byte */
-enum style { READINESS, COMPLETION, EAGER }; /* EAGER receives while a reply is under way, as an armed io_uring does */
+/* EAGER receives while a reply is under way, as an armed io_uring does; OPENING opens the files, too. */
+enum style { READINESS, COMPLETION, EAGER, OPENING };
 
 /* The other end: what it still has to say, and what it has heard. */
 static struct {
@@ -153,11 +154,13 @@ int tp_close(int socket)
 static void check_wish(const struct connection *connection, enum connection_wish wish)
 {
     struct connection_output output;
-    bool any = connection_output(connection, &output);
+    bool any = wish != CONNECTION_OPENS && connection_output(connection, &output);
     MUST(connection_is_open(connection));
     if (wish == CONNECTION_READS) {
         MUST(!any && !connection->replying && !connection->input_ended && connection->held_bytes < HTTP_MAX_HEAD);
         MUST(connection->timeout.class != TIMEOUT_SEND && connection->lingering == client.shut);
+    } else if (wish == CONNECTION_OPENS) {
+        MUST(!file_is_open(connection->file) && connection->replying && connection->timeout.class == TIMEOUT_SEND);
     } else if (wish == CONNECTION_WRITES) {
         MUST(any && connection->replying && connection->timeout.class == TIMEOUT_SEND);
         MUST(output.count > 0 || (output.file >= 0 && output.file_bytes > 0));
@@ -193,6 +196,8 @@ static enum connection_wish visit(struct service *service, struct connection *co
         return connection_serve(service, connection);
     if (wish == CONNECTION_READS || (style == EAGER && !connection->input_ended && cut(2) == 1))
         return receive(service, connection, wish);
+    if (wish == CONNECTION_OPENS)
+        return connection_opened(service, connection, file_open(&service->files, connection->file));
     ssize_t sent = send_output(connection);
     return sent < 0 && errno == EAGAIN ? wish : connection_sent(service, connection, sent);
 }
@@ -241,7 +246,7 @@ static struct outcome converse(struct service *service, enum style style, const 
     };
 }
 
-static void start(struct service *service, const struct options *options)
+static void start(struct service *service, const struct options *options, unsigned most_open)
 {
     service->options = options;
     timeouts_init(&service->timeouts);
@@ -249,19 +254,21 @@ static void start(struct service *service, const struct options *options)
         service->timeouts.duration_ms[class] = 5000;
     service->connections = calloc(1, sizeof *service->connections);
     MUST(service->connections != NULL);
-    MUST(files_start(&service->files, options->root, options->file_cache_bytes, 100) == 0);
+    MUST(files_start(&service->files, options->root, options->file_cache_bytes, most_open) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct options in_memory = {.root = FUZZ_ROOT, .file_cache_bytes = 1 << 20};
     static const struct options by_descriptor = {.root = FUZZ_ROOT};
-    static struct service memory, descriptor;
+    static struct service memory, descriptor, opening;
     if (memory.options == NULL) {
-        start(&memory, &in_memory);
-        start(&descriptor, &by_descriptor);
+        start(&memory, &in_memory, 100);
+        start(&descriptor, &by_descriptor, 100);
+        start(&opening, &by_descriptor, 1); /* hardly anything is kept */
+        opening.opens_files = true;
         loop_clock_update(&memory.clock); /* once: the Date fields must be the same */
-        descriptor.clock = memory.clock;
+        descriptor.clock = opening.clock = memory.clock;
     }
     if (size < 3)
         return 0;
@@ -269,8 +276,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         converse(&descriptor, READINESS, data, size, 1u + data[1]),
         converse(&memory, COMPLETION, data, size, 257u + data[1]),
         converse(&descriptor, EAGER, data, size, 513u + data[1]),
+        converse(&opening, OPENING, data, size, 769u + data[1]),
     };
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         MUST(memcmp(&whole, &cut_up[i], sizeof whole) == 0);
     return 0;
 }

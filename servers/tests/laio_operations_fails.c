@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/openat2.h>
 #include <sys/syscall.h>
 
 #define NO_SUCH_CALL 4000 /* there are fewer than a thousand */
@@ -21,6 +22,7 @@ void prepare_fail(struct operation *operation)
 {
     struct operations *all = operation->all;
     static const struct timespec too_much = {.tv_nsec = 1000000000}, negative = {.tv_nsec = -1};
+    static const struct open_how beneath = {.flags = O_RDONLY, .resolve = RESOLVE_BENEATH};
     static const struct sockaddr_storage other_family = {.ss_family = 77};
     long folder = all->folder_descriptor, file = all->content_file, pipe = all->empty_pipe[0], missing = P("missing");
     /* A number that nobody has: it is above the usual limit of descriptors. */
@@ -76,6 +78,8 @@ void prepare_fail(struct operation *operation)
         FAILS(EFAULT, SYS_preadv, file, bad_vector, 1, 0),
         FAILS(EFAULT, SYS_pwritev, operation->writer, bad_vector, 1, region),
         FAILS(EFAULT, SYS_openat, folder, bad, O_RDONLY),
+        FAILS(EFAULT, SYS_openat2, folder, bad, P(&beneath), sizeof beneath),
+        FAILS(EFAULT, SYS_openat2, folder, missing, bad, sizeof beneath),
         FAILS(EFAULT, SYS_newfstatat, folder, bad, buffer, 0),
         FAILS(EFAULT, SYS_newfstatat, folder, P("content.bin"), bad, 0),
         FAILS(EFAULT, SYS_fstat, file, bad),
@@ -107,10 +111,13 @@ void prepare_fail(struct operation *operation)
         FAILS(EINVAL, SYS_accept4, all->quiet_listener, 0, 0, 1),
         FAILS(EINVAL, SYS_connect, all->stream, address, 1),
         FAILS(EINVAL, SYS_statx, folder, P("content.bin"), 0, 1u << 31, buffer),
+        FAILS(EINVAL, SYS_openat2, folder, P("content.bin"), P(&beneath), sizeof beneath - 1),
 
         FAILS(ENOENT, SYS_openat, folder, missing, O_RDONLY),
         FAILS(ENOENT, SYS_openat, folder, P("no/such"), O_RDONLY | O_CREAT, 0600),
         FAILS(ENOENT, SYS_openat, folder, P(""), O_RDONLY),
+        FAILS(ENOENT, SYS_openat2, folder, missing, P(&beneath), sizeof beneath),
+        FAILS(EXDEV, SYS_openat2, folder, P("../content.bin"), P(&beneath), sizeof beneath),
         FAILS(ENOENT, SYS_newfstatat, folder, missing, buffer, 0),
         FAILS(ENOENT, SYS_statx, folder, missing, 0, STATX_BASIC_STATS, buffer),
         FAILS(ENOTDIR, SYS_openat, folder, P("content.bin/x"), O_RDONLY),

@@ -5,10 +5,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
 
-/* openat */
+/* openat, openat2 */
 
 static void verify_opened(struct operation *operation, long result)
 {
@@ -44,6 +45,12 @@ void prepare_open(struct operation *operation)
         snprintf(operation->path, sizeof operation->path, "folder/../content.bin");
         OPERATION_CALL(operation, SYS_openat, folder, operation->path, O_RDWR | O_CLOEXEC);
         break;
+    case 3: {
+        static const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH};
+        strcpy(operation->path, "content.bin");
+        OPERATION_CALL(operation, SYS_openat2, folder, operation->path, &how, sizeof how);
+        break;
+    }
     default:
         strcpy(operation->path, "content.bin");
         OPERATION_CALL(operation, SYS_openat, folder, operation->path, O_RDONLY | O_CLOEXEC);
