@@ -102,6 +102,11 @@ unsigned meters_threads(void)
     return (unsigned)field_of("/proc/self/status", "Threads");
 }
 
+uint64_t meters_peak_rss_bytes(void)
+{
+    return field_of("/proc/self/status", "VmHWM") * 1024;
+}
+
 /* What is read last before and first after is what reading the rest would disturb. */
 void meters_begin(struct meters *meters, struct laio *laio, const char *folder)
 {

@@ -24,7 +24,10 @@ struct meters {
 /* CPU time of helpers that are processes, in the measured part: others are in getrusage(RUSAGE_SELF). */
 double meters_children_ns(const struct meters *);
 
-unsigned meters_threads(void); /* of this process, at this moment */
+/* Of this process: its threads at this moment, and the most memory that it has had (ru_maxrss would have that of who
+ * started it, too). */
+unsigned meters_threads(void);
+uint64_t meters_peak_rss_bytes(void);
 
 /* Both in the loop's thread. laio may be NULL. */
 void meters_begin(struct meters *, struct laio *laio, const char *folder);

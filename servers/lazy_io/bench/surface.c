@@ -280,7 +280,7 @@ static void measure(struct surface *surface)
     report_number(bench, "ratio_eager_p90", samples_quantile(&ratio, .9));
     report_number(bench, "paused", 1 - (double)(lazy->ns + eager->ns) / elapsed_ns);
     report_count(bench, "threads_peak", surface->threads_peak);
-    report_count(bench, "peak_rss_bytes", (uint64_t)bench->meters.after.process.ru_maxrss * 1024);
+    report_count(bench, "peak_rss_bytes", meters_peak_rss_bytes());
     report_quantiles(bench, "held", &lazy->cold_held);
     report_quantiles(bench, "plain", &eager->cold_held);
     samples_free(&ratio);
