@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -136,6 +137,28 @@ def notifications(frame: pd.DataFrame, series: str = LAZY) -> tuple[pd.Series, p
 def upcalls(frame: pd.DataFrame, series: str, busy: str) -> pd.DataFrame:
     """Valid probes of how soon a loop goes on, the other CPU being idle (``busy`` "no") or not ("yes")."""
     return probes.trials(frame, "upcall", design=series, busy=busy)
+
+
+class Cell(NamedTuple):
+    """A place on the surface: who reads, how many reads at a time, bytes of each, share of them that is in memory."""
+
+    series: str
+    concurrency: int
+    bytes: int
+    hit_share: float
+
+
+def surface(frame: pd.DataFrame, column: str = "ratio_eager") -> dict[Cell, pd.Series]:
+    """Cell -> a column of its probes, by default lazy ÷ eager reads a second: a value a round."""
+    found = probes.trials(frame, "surface")
+    if column not in found or found.empty:
+        return {}
+    return {
+        Cell(series, int(concurrency), int(size), float(share)): probes.of(part, column, series)
+        for (series, concurrency, size, share), part in found.groupby(
+            ["design", "concurrency", "bytes", "hit_share"]
+        )
+    }
 
 
 def server_trials(frame: pd.DataFrame, workload: str = JUDGED_WORKLOAD) -> pd.DataFrame:

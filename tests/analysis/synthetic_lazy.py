@@ -209,6 +209,35 @@ def server_rows(rng, number, noise, ratios=(0.1, 0.5, 0.9), factor=1.01, workloa
     return found
 
 
+HIT_SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)
+#: series -> sizes, shares in memory, reads at a time
+SURFACE = {
+    "activation": ((4 * KIB, 64 * KIB, 256 * KIB), HIT_SHARES, (1, 8, 64)),
+    **dict.fromkeys(("uring", "nowait", "pool"), ((4 * KIB, 64 * KIB), HIT_SHARES[::2], (1, 64))),
+}
+
+
+def surface_rows(rng, rounds, noise, grids=SURFACE):
+    """Reads that wait for the disk together, at most eight, beside reads that wait one after the other."""
+    found = []
+    for number, (series, grid) in itertools.product(range(rounds), grids.items()):
+        for count, share, at_a_time in itertools.product(*grid):
+            _, hand, extra = ENGINES[series]
+            own, miss = CALLS["read", "cached"][0] + copying_us(count), CALLS["read", "cold"][1]
+            eager = own + (1 - share) * miss
+            lazy = 1.1 * own + extra + (1 - share) * max(hand, (hand + miss) / min(at_a_time, 8))
+            ratio = float(eager / lazy * np.exp(rng.normal(0, noise)))
+            label = f"read {count}, {share:g} in memory, {at_a_time} at a time"
+            found.append(
+                base("surface", series, number, label, bytes=count, hit_share=share, concurrency=at_a_time,
+                     hit_share_got=share, reads_per_s=1e6 / eager * ratio, reads_per_s_eager=1e6 / eager,
+                     ratio_eager=ratio, cpu_us_per_read=own + extra, cpu_us_per_read_eager=own,
+                     cold_reads=round(1000 * (1 - share)), threads_peak=1 + at_a_time, peak_rss_bytes=3e6,
+                     hot_resident_share=1.0, paused_share=0.2, device_read_bytes=1000.0 * (1 - share) * count)
+            )  # fmt: skip
+    return found
+
+
 #: server -> what it serves from a disk of 2004, relative to a loop that is held; CPU per reply, the same; threads; path
 SERVERS = {
     "NB-B": (1.0, 1.0, 1, "held"), "NB-AMPED": (1.15, 1.006, 5, "helper"), "NB-LAIO": (1.48, 1.004, 9, "upcall"),
@@ -304,6 +333,7 @@ def rows(
     held=HELD,
     upcalls=SERIES[1:3],
     traces=True,
+    surface=SURFACE,
 ):
     """All rows of the lazy chapter, by default of its paper profile."""
     found = []
@@ -325,7 +355,8 @@ def rows(
         found += server_rows(rng, number, noise)
     for number in range(rounds):  # dearer there, and judged by nothing
         found += server_rows(rng, number, noise, factor=1.2, workload="specweb99-like")
-    return found + (trace_rows(rng, rounds, noise) if traces else [])
+    found += trace_rows(rng, rounds, noise) if traces else []
+    return found + surface_rows(rng, min(rounds, 3), noise, surface)
 
 
 def quick(rng, rounds=2):
@@ -333,5 +364,7 @@ def quick(rng, rounds=2):
     held = [("read", "cached"), ("read", "cold"), ("read", "direct"), ("fsync", "dirty"), ("connect", "full")]
     held.append(("pipe", "absent"))
     few = ("NB-B", "NB-AMPED", "NB-LAIO", "threads")
-    found = rows(rng, rounds, 0.02, main, (4 * KIB, 64 * KIB), COST[:2], held, SERIES[1:2], traces=False)
+    sizes = (4 * KIB, 64 * KIB)
+    surface = {"activation": (sizes, (0.0, 0.9, 1.0), (8,))}
+    found = rows(rng, rounds, 0.02, main, sizes, COST[:2], held, SERIES[1:2], False, surface)
     return found + trace_rows(rng, rounds, 0.02, few, TRACES[1:], ("own",), (1, 64))

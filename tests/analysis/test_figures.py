@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from matplotlib import pyplot
 
@@ -194,6 +196,29 @@ def test_a_notebook_gets_words_instead_of_an_exception(paper, live):
     assert "no valid" in figures.show("accept_one_packet", Site("empty", paper.iloc[:0], {}))
     assert figures.show("machine_aa", live).axes
     assert not pyplot.get_fignums()  # pyplot would show them a second time
+
+
+def test_the_surface_is_cut_where_lazy_reads_begin_to_pay(paper, facts):
+    """In the model nothing is won one at a time; a copy costs a tenth more, so large reads gain later."""
+    site = Site("here", paper[paper["design"] == "activation"], facts)
+    figure = figures.draw("lazy_surface", site)
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert set(panels) == {f"activation, {number} at a time" for number in (1, 8, 64)}
+    assert not panels["activation, 1 at a time"].lines
+    cuts = [line.get_xydata().tolist() for line in panels["activation, 8 at a time"].lines]
+    steps = [[3.5, -0.5], [3.5, 0.5], [3.5, 1.5], [2.5, 1.5], [2.5, 2.5]]
+    assert sorted(map(sorted, cuts)) == sorted(sorted(pair) for pair in itertools.pairwise(steps))
+    told = {text.get_text(): text.get_fontweight() for text in panels["activation, 8 at a time"].texts}
+    assert len(told) > 10
+    assert {told[word] for word in told if float(word) > 1.2} == {"bold"}
+
+
+def test_a_cell_of_one_round_is_marked_as_undecided(paper, facts):
+    few = paper[(paper["round"] == 0) | (paper["experiment"] != "surface")]
+    figure = figures.draw("lazy_surface", Site("here", few, facts))
+    cells = sum(len(axes.texts) for axes in figure.axes)
+    assert sum(patch.get_hatch() is not None for axes in figure.axes for patch in axes.patches) == cells
+    assert not any(text.get_fontweight() == "bold" for axes in figure.axes for text in axes.texts)
 
 
 def test_a_smoke_run_draws_what_it_has(synthetic):

@@ -17,6 +17,7 @@ from retrospective.analysis.figures import (
     lazy_cost,
     lazy_matrix,
     lazy_paths,
+    lazy_surface,
     loop,
     machine,
     overload,
@@ -65,6 +66,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "lazy_matrix": lazy_matrix.held,
     "lazy_upcall": lazy_paths.upcall,
     "lazy_paths": lazy_paths.paths,
+    "lazy_surface": lazy_surface.surface,
     "lazy_cpu": lazy_cost.cpu,
 }
 
