@@ -140,12 +140,13 @@ class Session:
             self._shelf.settle(self._lab, row)
         family = server.family()
         before = kernel_counters.sockets_and_files(family)
-        with self._shelf.in_use() if self._shelf else contextlib.nullcontext():
+        warmup_s = float(self._load.get("warmup-s", 0.5))
+        with self._shelf.in_use(warmup_s) if self._shelf else contextlib.nullcontext():
             report, happened = self._measure(server, family, disturbance)
         row |= _of_generator(report) | _of_kernel(happened, report)
         row |= _of_counters(happened) | _of_workers(happened)
         if self._shelf:
-            row |= self._shelf.found() | _of_turns_and_paths(happened)
+            row |= _of_turns_and_paths(happened)
         row["fds_leaked"] = self._leaked(family, before)
         self._judge(row, report["replies_not_200"], server, on_disk)
 
@@ -267,6 +268,7 @@ class Session:
                     disturbance(self._lab, server)
                 self._watch_until(begin_s + duration_s - 2 * _LEAD_S, family)
                 end = gauge.read()
+                of_storage = self._shelf.found() if self._shelf else {}
             except ProcessLookupError:
                 raise self._ended(server) from None
         patience_s = _GENERATOR_S + 2 * _LEAD_S + float(self._load.get("timeout-ms", 2000)) / 1000
@@ -278,6 +280,7 @@ class Session:
             raise Rejected("generator-failed", f"it {what}", "failed")
         report = json.loads(os.pread(self._report, 1 << 24, 0))
         happened = kernel_counters.differences(begin, end, self._lab.server_cpu, self._lab.client_cpu)
+        happened |= of_storage
         happened["workers"] = [
             {name: value - first[name] for name, value in last.items()}
             for first, last in zip(

@@ -11,9 +11,10 @@ it first, and stays so; hence the order of a trial that has a :class:`Storage`:
    the kernel lets even those go for a while that are read many times a second. *Cold*: none is read, nor held.
 5. What is in memory is asked (mincore(2)), judged, and written into the row; so it is once more after the load.
 6. Under the load the server needs more: connections, threads, buffers of reads under way. The bound is raised by as
-   much, some milliseconds later, and never lowered. So the ratio is that of the footprint to the memory *for files*,
-   of every server. The footprint is scaled down from the paper's, and what a server needs is not: under a bound that
-   did not yield, 1,024 reads under way would leave nothing to files, and end in the hands of the kernel's killer.
+   much, some milliseconds later; while all clients come at once, in the first half of the warm-up, it is ahead of the
+   need, or files would be lost to memory that is not late. So the ratio is that of the footprint to the memory *for
+   files*, of every server. The footprint is scaled down from the paper's, and what a server needs is not: under a bound
+   that did not yield, 1,024 reads under way would leave nothing to files, and end in the hands of the kernel's killer.
 
 Without a ratio there is neither bound nor group, and no need of root. The disk of 2004 takes its time only while the
 load runs.
@@ -51,6 +52,8 @@ MOST_OTHER_BYTES = 1 << 30
 
 #: How often the bound is raised by what the server has come to need: it must not need all the files' memory meanwhile.
 _FOLLOW_S = 0.005
+#: How far ahead of the need the bound is while clients come: for hundreds of reads that begin between two looks.
+_RAMP_BYTES = 16 << 20
 #: How often threads are counted: now and then, for what a pool grows by it keeps for a while.
 _LOOK_S = 0.2
 _EVICT_S = 2.0  # for pages that replies still refer to
@@ -107,7 +110,7 @@ class Shelf:
         )
         self._limit_bytes = self._other_peak_bytes = 0
         self._threads_peak = self._rss_peak_bytes = 0
-        self._next_look_s = 0.0
+        self._next_look_s = self._ramp_ends_s = 0.0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -124,6 +127,8 @@ class Shelf:
                     self.group = stack.enter_context(cgroups.MemoryGroup())
                 except OSError as error:
                     raise Rejected("no-cgroup", error.strerror or str(error), UNAVAILABLE) from error
+            self._in_memory = stack.enter_context(pagecache.Residency(self._by_popularity()))
+            self._hot_in_memory = stack.enter_context(pagecache.Residency(self._hot()))
             self._stack = stack.pop_all()
         return self
 
@@ -141,8 +146,14 @@ class Shelf:
         return self.group.path if self.group else None
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Let the disk take its time meanwhile: neither to warm files before nor to end what is under way after."""
+    def in_use(self, warmup_s: float) -> Iterator[None]:
+        """While a load runs, which warms up for so long, the disk takes its time.
+
+        It does not before, when files are warmed, nor after, when what is under way comes to its end.
+        """
+        self._ramp_ends_s = time.monotonic() + warmup_s / 2
+        if self.group:
+            self._follow(self.group)
         if self.disk:
             self.disk.hurry(False)
         try:
@@ -171,7 +182,7 @@ class Shelf:
         while True:
             for path in paths:
                 pagecache.evict(path)
-            share = pagecache.share_of_all(paths) or 0.0
+            share = self._in_memory.share() or 0.0
             if share <= MOST_COLD:
                 return
             if time.monotonic() > deadline:
@@ -186,8 +197,8 @@ class Shelf:
             self._follow(self.group)
         if self.storage.cache == "warm":
             self._warm(lab)
-        row["resident_before_share"] = share = pagecache.share_of_all(self._by_popularity()) or 0.0
-        row["hot_resident_before_share"] = pagecache.share_of_all(self._hot())
+        row["resident_before_share"] = share = self._in_memory.share() or 0.0
+        row["hot_resident_before_share"] = self._hot_in_memory.share()
         if self.storage.cache == "warm":
             self._stack.enter_context(pagecache.held(self._hot()))
         if self.storage.cache == "cold" and share > MOST_COLD:
@@ -199,15 +210,19 @@ class Shelf:
             )
 
     def _follow(self, group: cgroups.MemoryGroup) -> None:
-        """Bound the group's memory by what is not files now, or was before, and the memory for files."""
+        """Bound the group's memory by the most that was not files so far, and the memory for files."""
         self._other_peak_bytes = max(self._other_peak_bytes, min(group.other_bytes(), MOST_OTHER_BYTES))
         limit = _whole_pages(self._other_peak_bytes) + (self._for_files or 0)
-        if limit > self._limit_bytes:
+        if time.monotonic() < self._ramp_ends_s:
+            limit += _RAMP_BYTES
+        if limit != self._limit_bytes:
             try:
                 group.limit(limit)
+                self._limit_bytes = limit
             except OSError as error:
-                raise Rejected("memory-refused", f"{limit} bytes: {error.strerror or error}") from error
-            self._limit_bytes = limit
+                if self._limit_bytes == 0:
+                    raise Rejected("memory-refused", f"{limit} bytes: {error.strerror or error}") from error
+                # To lower it at the end of the ramp may take another attempt.
 
     def _warm(self, lab: Hosts) -> None:
         """Have files read in the group, the most popular last: as many of the most popular ones as fit."""
@@ -273,16 +288,19 @@ class Shelf:
         self._rss_peak_bytes = max(self._rss_peak_bytes, rss_bytes)
 
     def found(self) -> Row:
-        """Columns that tell what became of memory, after the load."""
-        return {
-            "resident_after_share": pagecache.share_of_all(self._by_popularity()),
-            "hot_resident_after_share": pagecache.share_of_all(self._hot()),
+        """At the window's end: lift the bound, as nobody lets it follow any more, and tell what became of memory."""
+        row = {
+            "resident_after_share": self._in_memory.share(),
+            "hot_resident_after_share": self._hot_in_memory.share(),
             "memory_limit_bytes": self._limit_bytes or None,
             "memory_peak_bytes": self.group.peak_bytes() if self.group else None,
             "memory_other_bytes": self._other_peak_bytes or None,
             "rss_peak_bytes": self._rss_peak_bytes or None,
             "threads_peak": self._threads_peak or None,
         }
+        if self.group:
+            self.group.limit(self._limit_bytes + MOST_OTHER_BYTES)
+        return row
 
     def out_of_memory(self) -> Rejected:
         """Return the reason of a trial whose memory was too little for its programs."""
