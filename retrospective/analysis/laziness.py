@@ -62,12 +62,12 @@ def cost(frame: pd.DataFrame, call: probes.Call) -> pd.DataFrame:
 
 
 def question(frame: pd.DataFrame) -> pd.Series:
-    """Cost of preadv2(RWF_NOWAIT) by itself ÷ the plain call's, of a cached read: a value a round."""
+    """Cost of preadv2(RWF_NOWAIT) by itself ÷ pread's, both by the C library, of a cached read: a value a round."""
     found = cost(frame, CACHED)
-    over_plain, over_question = (
-        probes.of(found, f"ratio_{what}", "nowait") for what in ("plain", "raw_nowait")
+    over_pread, over_question = (
+        probes.of(found, f"ratio_{what}", "nowait") for what in ("glibc", "raw_nowait")
     )
-    return (over_plain / over_question).dropna()
+    return (over_pread / over_question).dropna()
 
 
 def blocking(frame: pd.DataFrame, series: str) -> list[tuple[probes.Call, pd.DataFrame]]:

@@ -71,7 +71,7 @@ def _asked(evidence: Evidence) -> Cause:
     if not alone.n:
         return cause
     ratio = fmt_ratio_interval(alone.value, alone.low, alone.high)
-    return replace(cause, beside=f"preadv2(RWF_NOWAIT) alone ÷ the plain call {ratio}")
+    return replace(cause, beside=f"preadv2(RWF_NOWAIT) alone ÷ pread, by the C library: {ratio}")
 
 
 def _question(name: str, of: str, statement: str, test: Tests, cause: Mechanism, **more: Any) -> Claim:

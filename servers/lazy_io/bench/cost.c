@@ -3,8 +3,8 @@
  * Operations are timed in blocks of about 100 us, one if an operation takes 20 us: two clock reads a block, and nothing
  * in it but the calls. A block by the engine, one by inlined system calls and one by the C library make a turn, in an
  * order that is drawn for each; the ratios are those within a turn, which share what the machine was doing just then.
- * The engine that asks the kernel first (nowait) is compared with that question alone, too: no engine that asks can be
- * cheaper.
+ * The engine that asks the kernel first (nowait) is compared with that question alone, too, made by the C library: no
+ * engine that asks can be much cheaper.
  */
 #include "cost.h"
 

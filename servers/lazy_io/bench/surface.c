@@ -266,10 +266,10 @@ static void measure(struct surface *surface)
     for (size_t i = 0; i < lazy->rates.count && i < eager->rates.count; i++)
         samples_add(&ratio, lazy->rates.values[i] / eager->rates.values[i]);
 
-    uint64_t device_bytes = bench->meters.after.device_read_bytes - bench->meters.before.device_read_bytes;
+    uint64_t before = bench->meters.before.device_read_bytes, after = bench->meters.after.device_read_bytes;
     double all_bytes = (double)(lazy->all + eager->all) * (double)surface->cold.stride;
     report_number(bench, "hit_share", bench->options.hit_share);
-    report_number(bench, "hit_share_got", 1 - (double)device_bytes / all_bytes);
+    report_number(bench, "hit_share_got", after > before ? 1 - (double)(after - before) / all_bytes : 1);
     report_number(bench, "hot_resident", surface->hot_resident);
     report_count(bench, "concurrency", bench->options.concurrency);
     report_count(bench, "cold_reads", lazy->cold + eager->cold);
