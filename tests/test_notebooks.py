@@ -65,6 +65,7 @@ MEASURED = {
     "upcall": "resumed_p50_ns",
     "preempted": "calls",
     "sleep": "with_ns",
+    "surface": "ratio_eager",
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 
+import pandas as pd
 import pytest
 
 import servers
@@ -14,7 +15,7 @@ from retrospective.experiments.climb import climb
 from retrospective.experiments.lazy import settings, traces, trials
 from retrospective.experiments.runner import run_one
 from retrospective.lab.filesets import WORKLOADS
-from retrospective.lab.probe import Probe
+from retrospective.lab.probe import Probe, run_probe
 from retrospective.lab.trial import Trial
 
 PEAK = 30_000.0
@@ -104,6 +105,17 @@ def test_the_surface_spans_sizes_hits_and_concurrency_in_its_time(name, most_s):
         grid = itertools.product(settings.SURFACE_BYTES, settings.HIT_SHARES, settings.CONCURRENCIES)
         assert cells == set(grid)
         assert {p.design for p, _ in found} == {"activation", "uring", "nowait", "pool"}
+
+
+def test_the_smoke_profile_s_surface_is_measured(release):
+    (probe,) = trials.surface(lazy.PROFILES["smoke"])
+    row = run_probe(probe)
+    if not row["valid"]:
+        assert row["reason"].startswith(("disturbed", "cache-cold", "refused", "unsupported")), row["reason"]
+        return
+    (found,) = laziness.surface(pd.DataFrame([row])).items()
+    assert found[0] == laziness.Cell("activation", 8, lazy.CLAIM_BYTES, 0.9)
+    assert found[1].tolist() == [row["ratio_eager"]]
 
 
 def test_the_smoke_profile_takes_seconds():
