@@ -44,7 +44,7 @@
  *   calls are interrupted, stays unblocked.
  * - With options.watch adaptive, while the watch is aside: reads are made by preadv2(RWF_NOWAIT) first, which waits for
  *   no disk, but for a page of the caller's own buffer that has been swapped out. The first call that may block makes the
- *   standby threads, and takes that time; where they cannot be had then, the call is held (watch_failed) and the next
+ *   standby threads and opens a descriptor for each, and takes that time; where they cannot be had then, the call is held (watch_failed) and the next
  *   one tries again.
  * - fork(), pthread_create(), pthread_exit(), setuid() and its relatives (which glibc carries out in every thread) are
  *   for before laio_open() and after laio_close(), which brings the loop home to the thread that opened it: children and

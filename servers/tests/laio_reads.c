@@ -13,6 +13,18 @@
 
 #define HELD_US 100000 /* a call that takes longer than once or twice that holds the loop */
 
+long complete(struct laio *laio, long result)
+{
+    int error = errno;
+    struct laio_completion completion;
+    if (laio_gethandle(laio) == NULL)
+        return result < 0 ? -(long)error : result;
+    CHECK(result == -1 && error == EINPROGRESS, "result %ld, %s, and a handle", result, strerror(error));
+    while (laio_poll(laio, &completion, 1, -1) != 1)
+        NEED(errno == EINTR);
+    return completion.result < 0 ? -(long)completion.error : completion.result;
+}
+
 static bool deed_release(void *argument) /* goes on until it is settled */
 {
     struct reads *reads = argument;

@@ -1,4 +1,4 @@
-/* laio_reads.h: many reads from pipes in which there is nothing yet. */
+/* laio_reads.h: a call waited for, and many reads from pipes in which there is nothing yet. */
 #ifndef NAI_LAIO_READS_H
 #define NAI_LAIO_READS_H
 
@@ -7,6 +7,9 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+
+/* The call that has just been made, waited for if it is lazy: the kernel's result. */
+long complete(struct laio *laio, long result);
 
 struct one_read {
     int pipe[2]; /* -1: closed */

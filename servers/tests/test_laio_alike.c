@@ -16,16 +16,6 @@
 #include <liburing.h>
 #endif
 
-/* The call, waited for if it is lazy: the kernel's result. */
-static long complete(struct laio *laio, long result)
-{
-    struct laio_completion completion;
-    if (laio_gethandle(laio) == NULL)
-        return result < 0 ? -(long)errno : result;
-    while (laio_poll(laio, &completion, 1, -1) != 1)
-        NEED(errno == EINTR);
-    return completion.result < 0 ? -(long)completion.error : completion.result;
-}
 #define COMPLETE(laio, ...) complete(laio, laio_syscall(laio, __VA_ARGS__))
 
 /* SIGPIPE comes as it does after the plain call: once, and not if it is not wanted. */

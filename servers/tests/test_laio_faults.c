@@ -14,20 +14,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
-/* The call, waited for if it is lazy: the kernel's result. */
-static long complete(struct laio *laio, long result)
-{
-    int error = errno;
-    struct laio_completion completion;
-    if (laio_gethandle(laio) != NULL) {
-        CHECK(result == -1 && error == EINPROGRESS, "result %ld, %s, and a handle", result, strerror(error));
-        NEED(laio_poll(laio, &completion, 1, -1) == 1);
-        result = completion.result;
-        error = completion.error;
-    }
-    return result < 0 ? -error : result;
-}
-
 static void check_ordinary(const struct settings *settings)
 {
     struct laio *laio = open_engine(settings, (struct laio_options){0});

@@ -132,15 +132,6 @@ static uint64_t went(struct laio *laio, enum laio_path path)
     return laio_count(laio)->paths[path];
 }
 
-/* The call, waited for if it is lazy: the kernel's result. */
-static long complete(struct laio *laio, long result)
-{
-    struct laio_completion completion = {.result = result, .error = errno};
-    if (laio_gethandle(laio) != NULL)
-        NEED(laio_poll(laio, &completion, 1, -1) == 1);
-    return completion.result < 0 ? -(long)completion.error : completion.result;
-}
-
 static int entries(const char *folder, const char *target)
 {
     DIR *directory = opendir(folder);
