@@ -41,15 +41,19 @@ class Residency:
                     raise OSError(ctypes.get_errno(), f"mmap of {path.name}")
             self._maps.append((address, size, ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))))
 
-    def share(self) -> float | None:
-        """Share of all pages of the files that are in memory; ``None`` if they have none."""
-        resident = pages = 0
+    def resident(self) -> int:
+        """Pages that are in memory; those that are only being read do not count."""
+        total = 0
         for address, size, vector in self._maps:
             if _LIBC.mincore(address, size, vector):
                 raise OSError(ctypes.get_errno(), "mincore")
-            resident += sum(byte & 1 for byte in vector.raw)
-            pages += len(vector)
-        return resident / pages if pages else None
+            total += sum(byte & 1 for byte in vector.raw)
+        return total
+
+    def share(self) -> float | None:
+        """Share of all pages of the files that are in memory; ``None`` if they have none."""
+        pages = sum(len(vector) for _, _, vector in self._maps)
+        return self.resident() / pages if pages else None
 
     def close(self) -> None:
         """Unmap the files."""

@@ -10,11 +10,12 @@ it first, and stays so; hence the order of a trial that has a :class:`Storage`:
 4. *Warm*: a process in the group reads files, the most popular last, and the hot ones are held in memory from then on:
    the kernel lets even those go for a while that are read many times a second. *Cold*: none is read, nor held.
 5. What is in memory is asked (mincore(2)), judged, and written into the row; so it is once more after the load.
-6. Under the load the server needs more: connections, threads, buffers of reads under way. The bound is raised by as
-   much, some milliseconds later; while all clients come at once, in the first half of the warm-up, it is ahead of the
-   need, or files would be lost to memory that is not late. So the ratio is that of the footprint to the memory *for
-   files*, of every server. The footprint is scaled down from the paper's, and what a server needs is not: under a bound
-   that did not yield, 1,024 reads under way would leave nothing to files, and end in the hands of the kernel's killer.
+6. Under the load the server needs more: connections, threads, buffers, and pages that reads under way wait for, where
+   the disk is slow. The bound follows this need some milliseconds later; while all clients come at once, in the first
+   half of the warm-up, it is ahead of it, or files would be lost to memory that is not late. So the ratio is that of
+   the footprint to the memory for files that *are* in memory, of every server. The footprint is scaled down from the
+   paper's, and the need is not: under a bound that did not yield, 1,024 reads under way would leave nothing to files,
+   and end in the hands of the kernel's killer.
 
 Without a ratio there is neither bound nor group, and no need of root. The disk of 2004 takes its time only while the
 load runs.
@@ -53,7 +54,9 @@ MOST_OTHER_BYTES = 1 << 30
 #: How often the bound is raised by what the server has come to need: it must not need all the files' memory meanwhile.
 _FOLLOW_S = 0.005
 #: How far ahead of the need the bound is while clients come: for hundreds of reads that begin between two looks.
-_RAMP_BYTES = 16 << 20
+_RAMP_BYTES = 64 << 20
+#: How often pages that a slow disk is asked for are counted, which takes some milliseconds.
+_COUNT_S = 0.05
 #: How often threads are counted: now and then, for what a pool grows by it keeps for a while.
 _LOOK_S = 0.2
 _EVICT_S = 2.0  # for pages that replies still refer to
@@ -108,9 +111,9 @@ class Shelf:
         self._for_files = (
             _whole_pages(in_memory_bytes / storage.memory_ratio) if storage.memory_ratio else None
         )
-        self._limit_bytes = self._other_peak_bytes = 0
+        self._limit_bytes = self._other_peak_bytes = self._under_way_bytes = 0
         self._threads_peak = self._rss_peak_bytes = 0
-        self._next_look_s = self._ramp_ends_s = 0.0
+        self._next_look_s = self._next_count_s = self._ramp_ends_s = 0.0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -212,7 +215,7 @@ class Shelf:
     def _follow(self, group: cgroups.MemoryGroup) -> None:
         """Bound the group's memory by the most that was not files so far, and the memory for files."""
         self._other_peak_bytes = max(self._other_peak_bytes, min(group.other_bytes(), MOST_OTHER_BYTES))
-        limit = _whole_pages(self._other_peak_bytes) + (self._for_files or 0)
+        limit = _whole_pages(self._other_peak_bytes) + self._under_way_bytes + (self._for_files or 0)
         if time.monotonic() < self._ramp_ends_s:
             limit += _RAMP_BYTES
         if limit != self._limit_bytes:
@@ -222,7 +225,7 @@ class Shelf:
             except OSError as error:
                 if self._limit_bytes == 0:
                     raise Rejected("memory-refused", f"{limit} bytes: {error.strerror or error}") from error
-                # To lower it at the end of the ramp may take another attempt.
+                # To lower it may take another attempt.
 
     def _warm(self, lab: Hosts) -> None:
         """Have files read in the group, the most popular last: as many of the most popular ones as fit."""
@@ -272,6 +275,7 @@ class Shelf:
         share counts for each.
         """
         if self.group:
+            self._count_under_way(self.group)
             self._follow(self.group)
         if time.monotonic() < self._next_look_s:
             return
@@ -286,6 +290,13 @@ class Shelf:
                 rss_bytes += int(status.get("VmHWM", "0 kB").split()[0]) * 1024
         self._threads_peak = max(self._threads_peak, threads)
         self._rss_peak_bytes = max(self._rss_peak_bytes, rss_bytes)
+
+    def _count_under_way(self, group: cgroups.MemoryGroup) -> None:
+        """Count pages that are charged as files' and are not yet read. Only a slow disk has so many that it matters."""
+        if self.disk and time.monotonic() >= self._next_count_s:
+            self._next_count_s = time.monotonic() + _COUNT_S
+            in_memory_bytes = self._in_memory.resident() * mmap.PAGESIZE
+            self._under_way_bytes = max(0, group.used_bytes() - group.other_bytes() - in_memory_bytes)
 
     def found(self) -> Row:
         """At the window's end: lift the bound, as nobody lets it follow any more, and tell what became of memory."""
