@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import servers
-from retrospective import bench, bench_lazy
+from retrospective import bench, bench_lazy, benchmark
 from retrospective.analysis import laziness, lazy_servers, probes
 from retrospective.experiments import lazy
 from retrospective.experiments.climb import climb
@@ -291,6 +291,7 @@ def test_an_open_loop_is_placed_by_the_peak_of_the_blocking_server():
     profile = lazy.PROFILES["paper"]
     (calibration,) = traces.calibrations(profile).values()
     assert (calibration.server, calibration.kind) == ("NB-B", "calibration")
+    assert calibration.load["requests-per-connection"] == 1, "what connects in one costs in the other"
     opened = [t for t, _ in on_traces("paper", {"rice-like": 2_000.0}) if t.experiment == "traces-open"]
     assert {(t.x_ratio, t.load["rate"]) for t in opened} == {(0.5, 1_000.0), (0.9, 1_800.0)}
     assert all(t.storage == calibration.storage for t in opened)
@@ -383,6 +384,12 @@ def rows(monkeypatch):
     bench_lazy._rounds.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def unrecorded(monkeypatch, tmp_path):
+    """What long benchmarks record stays out of the repository."""
+    monkeypatch.setattr(bench, "RECORDED", tmp_path / "bench.json")
+
+
 def result(name):
     return bench._result(bench.BENCHMARKS[name], named=True)
 
@@ -427,6 +434,49 @@ def test_what_cannot_be_measured_here_gives_its_reason(rows):
             assert found["value"] is found["holds"] is None, name
             assert found["note"] == "refused: perf: no right"
     assert bench_lazy.missed().note == "refused: perf: no right"
+
+
+@pytest.fixture
+def on_traces_measured(monkeypatch):
+    """What the servers on traces are to have measured, by server; what is not named is unavailable."""
+    bench_lazy._on_trace.cache_clear()
+    found = {}
+
+    def run(trial, round=0):  # noqa: A002 (the lab's word)
+        if trial.server in found:
+            return {"status": "ok", "reason": "", "valid": True} | found[trial.server]
+        return {"status": "unavailable", "reason": "no-cgroup: needs root", "valid": False}
+
+    monkeypatch.setattr(bench_lazy, "run_one", run)
+    monkeypatch.setattr(benchmark, "run_one", run)
+    yield found
+    bench_lazy._on_trace.cache_clear()
+
+
+def test_the_lazy_server_is_held_to_the_best_rival_by_the_lower_end(on_traces_measured):
+    names = [lazy_servers.LAZY, *lazy_servers.RIVALS]
+    on_traces_measured |= {name: {"replies_per_s": 1000.0 + i} for i, name in enumerate(names)}
+    found = result("lazy-throughput")
+    assert found["value"] == found["low"] == pytest.approx(1000 / (1000 + len(names) - 1))
+    assert names[-1] in found["note"]
+    assert found["holds"] is True
+
+
+def test_the_dearest_lazy_server_decides(on_traces_measured):
+    costs = {"NB-B": 50.0, "NB-LAIO": 51.0, "NB-LAIO (uring)": 50.0, "NB-LAIO (nowait)": 54.0}
+    costs |= {"LAIO-LAIO": 80.0, "LAIO-LAIO (uring)": 50.0}
+    on_traces_measured |= {name: {"server_cpu_us_per_reply": cost} for name, cost in costs.items()}
+    for name, value in (("lazy-fits-cpu", 1.08), ("lazy-fits-cpu-network", 1.6)):
+        found = result(name)
+        assert found["value"] == pytest.approx(value)
+        assert found["holds"] is False
+        assert "LAIO" in found["note"]
+
+
+def test_without_a_cgroup_the_servers_on_traces_say_so(on_traces_measured):
+    for name in ("lazy-throughput", "lazy-throughput-2004", "lazy-cached-p99", "lazy-fits-cpu"):
+        found = result(name)
+        assert (found["value"], found["holds"], found["note"]) == (None, None, "no-cgroup: needs root")
 
 
 def test_a_single_stolen_loop_is_one_too_many(rows):

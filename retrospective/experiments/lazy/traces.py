@@ -59,8 +59,8 @@ def _trial(profile: Profile, part: Part, server: str, load: dict[str, Any], plac
         options={"backlog": BACKLOG, **options},
         workload=part.workload,
         load={
-            **load,
             "requests-per-connection": TRACE_REQUESTS_PER_CONNECTION[load["mode"]],
+            **load,
             "timeout-ms": TRACE_TIMEOUT_MS[storage.disk],
             "warmup-s": part.warmup_s,
             "duration-s": part.duration_s,
@@ -73,10 +73,10 @@ def _trial(profile: Profile, part: Part, server: str, load: dict[str, Any], plac
     )
 
 
-def closed(profile: Profile, part: Part, server: str, clients: int, kind: str = "trial") -> Trial:
+def closed(profile: Profile, part: Part, server: str, clients: int) -> Trial:
     """``clients`` ask one server, each as soon as it has its reply."""
     load = {"mode": "closed", "clients": clients}
-    return _trial(profile, part, server, load, f"{clients} clients", kind=kind)
+    return _trial(profile, part, server, load, f"{clients} clients")
 
 
 def opened(profile: Profile, part: Part, server: str, target_per_s: float, ratio: float) -> Trial:
@@ -86,8 +86,10 @@ def opened(profile: Profile, part: Part, server: str, target_per_s: float, ratio
 
 
 def peak_trial(profile: Profile, part: Part) -> Trial:
-    """Find the base server's peak: a closed loop offers all that it takes."""
-    return closed(profile, part, BASE_SERVER, PEAK_CLIENTS, kind="calibration")
+    """Find the base server's peak: a closed loop offers all that it takes, and connects as the open loop does."""
+    connects = {"requests-per-connection": TRACE_REQUESTS_PER_CONNECTION["open"]}
+    load = {"mode": "closed", "clients": PEAK_CLIENTS, **connects}
+    return _trial(profile, part, BASE_SERVER, load, f"{PEAK_CLIENTS} clients", kind="calibration")
 
 
 def parts(profile: Profile) -> list[Part]:
