@@ -36,6 +36,7 @@ PROGRAMS = {
     "rawload": "load/rawload",
     "lazybench": "lazy_io/bench/lazybench",
     "timerbench": "timers/bench/timerbench",
+    "ticker": "timers/drivers/ticker",
 }
 
 

@@ -55,6 +55,20 @@ void histogram_in_flight(struct histogram *h, uint64_t bound_ns)
     h->in_flight++;
 }
 
+void histogram_add(struct histogram *h, const struct histogram *other)
+{
+    h->count += other->count;
+    h->censored += other->censored;
+    h->in_flight += other->in_flight;
+    h->sum += other->sum;
+    if (other->max > h->max)
+        h->max = other->max;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        h->observed_at[i] += other->observed_at[i];
+        h->censored_at[i] += other->censored_at[i];
+    }
+}
+
 /* The product-limit estimate, bucket by bucket: of those still waiting when a bucket begins, its observed share is
  * answered in it; the censored leave afterwards (within one bucket, an answer comes before a bound, as is usual). */
 struct survival {

@@ -39,6 +39,7 @@ uint64_t histogram_mid(unsigned index); /* the value that stands for a bucket */
 void histogram_record(struct histogram *, uint64_t ns);
 void histogram_censor(struct histogram *, uint64_t bound_ns);    /* timed out after bound_ns */
 void histogram_in_flight(struct histogram *, uint64_t bound_ns); /* unanswered at the end, bound_ns old */
+void histogram_add(struct histogram *, const struct histogram *other);
 
 /* The q-quantile (0 < q <= 1), in ns. If more than 1-q of the values outlived all observation, the largest bound: the
  * quantile is then *at least* that. 0 if empty. */

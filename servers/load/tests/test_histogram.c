@@ -114,6 +114,20 @@ static void young_requests_do_not_bias(void)
     CHECK(fabs(histogram_quantile(&h, .5) / (1e6 * log(2)) - 1) < .02);
 }
 
+static void a_sum_is_as_if_recorded_in_one(void)
+{
+    static struct histogram one, other;
+    empty();
+    for (uint64_t i = 0; i < 1000; i++) {
+        histogram_record(i % 3 == 0 ? &one : &other, i * i);
+        histogram_record(&h, i * i);
+    }
+    histogram_censor(&one, 5000000);
+    histogram_censor(&h, 5000000);
+    histogram_add(&one, &other);
+    CHECK(memcmp(&one, &h, sizeof h) == 0);
+}
+
 static void counts_are_written_as_json(void)
 {
     empty();
@@ -137,6 +151,7 @@ int main(void)
     censored_values_weigh_in();
     product_limit_by_hand();
     young_requests_do_not_bias();
+    a_sum_is_as_if_recorded_in_one();
     counts_are_written_as_json();
     return 0;
 }
