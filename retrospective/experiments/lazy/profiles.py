@@ -140,7 +140,7 @@ PROFILES = {
         ),
     ),
     # Three rounds, the least of which an interval means something, of what decides most claims, and one of what stands
-    # beside it: about 45 seconds.
+    # beside it: a minute and a bit.
     "quick": Profile(
         "quick",
         rounds=3,
@@ -167,7 +167,17 @@ PROFILES = {
         seldom=("plain", "nowait", "posix-aio", "linux-aio"),
         parts=(
             Part("traces", RICE, _SPILLS, (*_OF_2004, "NB-LAIO (uring)"), 2, clients=(64,), **_BRIEFLY),
-            Part("traces", RICE, _SPILLS, _OF_2004, 1, clients=(16,), **_BRIEFLY),
+            Part("traces", RICE, _SPILLS, ("NB-B", "NB-LAIO"), 1, clients=(16,), **_BRIEFLY),
+            Part(
+                "traces",
+                RICE,
+                _SPILLS_2004,
+                ("NB-B", "NB-LAIO"),
+                1,
+                clients=(32,),
+                warmup_s=0.5,
+                duration_s=1.2,
+            ),
             Part("fits-cpu", RICE, _FITS, ("NB-B", "NB-LAIO"), 2, clients=(64,), **_BRIEFLY),
         ),
     ),
