@@ -55,7 +55,7 @@ static long by_engine(struct cost *cost, unsigned n)
             laio_syscall(cost->laio, SYS_statx, file, "", AT_EMPTY_PATH, STATX_BASIC_STATS, cost->status);
         if (laio_gethandle(cost->laio) != NULL)
             result = bench_wait(cost->bench);
-        sum += result + inlined_syscall(SYS_close, file, 0, 0, 0, 0, 0);
+        sum += result + plain_syscall(SYS_close, file, 0, 0, 0, 0, 0);
     }
     return sum;
 }
@@ -64,9 +64,9 @@ static long by_plain(struct cost *cost, unsigned n)
 {
     long sum = 0;
     for (unsigned i = 0; i < n; i++) {
-        long file = inlined_syscall(SYS_openat, cost->tree.root, (long)cost->paths[i], FLAGS, 0, 0, 0);
-        sum += inlined_syscall(SYS_statx, file, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)cost->status, 0);
-        sum += inlined_syscall(SYS_close, file, 0, 0, 0, 0, 0);
+        long file = plain_syscall(SYS_openat, cost->tree.root, (long)cost->paths[i], FLAGS, 0, 0, 0);
+        sum += plain_syscall(SYS_statx, file, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)cost->status, 0);
+        sum += plain_syscall(SYS_close, file, 0, 0, 0, 0, 0);
     }
     return sum;
 }

@@ -110,7 +110,7 @@ static long present_by_plain(struct cost *cost, unsigned n)
 {
     long sum = 0;
     for (unsigned i = 0; i < n; i++)
-        sum += inlined_syscall(SYS_read, cost->near[LAZY], (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
+        sum += plain_syscall(SYS_read, cost->near[LAZY], (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
     return sum;
 }
 
@@ -133,8 +133,8 @@ static long absent_by_engine(struct cost *cost, unsigned n)
         if (atomic_exchange(&cost->in_call, NOT_IN_CALL) == RESCUED || !lazy)
             cost->rescued++;
         else
-            inlined_syscall(SYS_write, cost->far[LAZY], (long)(cost->source + i * cost->bytes), (long)cost->bytes, 0, 0,
-                            0);
+            plain_syscall(SYS_write, cost->far[LAZY], (long)(cost->source + i * cost->bytes), (long)cost->bytes, 0, 0,
+                          0);
         sum += lazy ? bench_wait(cost->bench) : got;
     }
     return sum;
@@ -146,14 +146,14 @@ static long absent_by_plain(struct cost *cost, unsigned n)
     long sum = 0, near = cost->near[READY], far = cost->far[READY];
     struct pollfd wait = {.fd = (int)near, .events = POLLIN};
     for (unsigned i = 0; i < n; i++) {
-        sum += EAGAIN + inlined_syscall(SYS_read, near, (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
-        inlined_syscall(SYS_write, far, (long)(cost->source + i * cost->bytes), (long)cost->bytes, 0, 0, 0);
+        sum += EAGAIN + plain_syscall(SYS_read, near, (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
+        plain_syscall(SYS_write, far, (long)(cost->source + i * cost->bytes), (long)cost->bytes, 0, 0, 0);
 #ifdef SYS_poll
-        inlined_syscall(SYS_poll, (long)&wait, 1, -1, 0, 0, 0);
+        plain_syscall(SYS_poll, (long)&wait, 1, -1, 0, 0, 0);
 #else
-        inlined_syscall(SYS_ppoll, (long)&wait, 1, 0, 0, 0, 0);
+        plain_syscall(SYS_ppoll, (long)&wait, 1, 0, 0, 0, 0);
 #endif
-        sum += inlined_syscall(SYS_read, near, (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
+        sum += plain_syscall(SYS_read, near, (long)cost->buffer, (long)cost->bytes, 0, 0, 0);
     }
     return sum;
 }

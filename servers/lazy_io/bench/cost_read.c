@@ -128,8 +128,8 @@ static long by_plain(struct cost *cost, unsigned n)
 {
     long sum = 0;
     for (unsigned i = 0; i < n; i++)
-        sum += inlined_syscall(SYS_pread64, cost->file, (long)cost->buffer, (long)cost->bytes, (long)cost->offsets[i],
-                               0, 0);
+        sum += plain_syscall(SYS_pread64, cost->file, (long)cost->buffer, (long)cost->bytes, (long)cost->offsets[i], 0,
+                             0);
     return sum;
 }
 
@@ -141,9 +141,8 @@ static long by_glibc(struct cost *cost, unsigned n)
     return sum;
 }
 
-/* By the C library's function, since the engine's is one, too: on some machines a return from a function that made a
- * system call costs a quarter of such a read. Where a page went since it was warmed all are read plainly: bytes from
- * the device then say that the run counts for nothing. */
+/* Where a page went since it was warmed all are read plainly: bytes from the device then say that the run counts for
+ * nothing. */
 static long by_raw_nowait(struct cost *cost, unsigned n)
 {
     long sum = 0;
