@@ -237,6 +237,8 @@ static void stop_all(struct ticker *ticker)
     for (uint32_t i = 0; i < ticker->plan.workers; i++)
         if (ticker->stage->workers[i].pid > 0)
             kill(ticker->stage->workers[i].pid, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0) /* a thousand that are ending still are no quiet machine for the next trial */
+        ;
 }
 
 static bool known_facility(const char *name)
