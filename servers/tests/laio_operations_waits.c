@@ -184,7 +184,7 @@ static bool deed_send(void *argument) /* in two pieces, the second a little late
     size_t bytes = from == 0 ? (all + 1) / 2 : all - from;
     if (operation->opened[0] >= 0)
         NEED(sendto(operation->opened[0], operation->content, all, 0, (struct sockaddr *)&operation->address,
-                    operation->address_bytes) == (ssize_t)all);
+                    sizeof(struct sockaddr_in)) == (ssize_t)all);
     else
         NEED(send(operation->pair[1], operation->content + from, bytes, 0) == (ssize_t)bytes);
     operation->drained_bytes = operation->opened[0] >= 0 ? all : from + bytes;
