@@ -32,6 +32,7 @@ def holds(report, due):
     assert report["early"] == 0
     assert report["failed"] == 0
     assert report["empty_wakeups"] <= report["wakeups"]
+    assert report["starved"] == 0 or report["missed"] > 0
     return True
 
 
@@ -93,6 +94,7 @@ def test_a_process_that_is_killed_is_counted(release, eventually):
         report = json.loads(ticker.communicate(timeout=60)[0])
     assert ticker.returncode == 0
     assert report["failed"] == 1
+    assert report["starved"] >= 1
     assert report["due"] == 300
     assert 0 < report["missed"] == 300 - report["delivered"]
 

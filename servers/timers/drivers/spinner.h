@@ -5,9 +5,10 @@
  * kernel for an interrupt, or another virtual machine. What is published is the sum of what is *not* gaps, in one word:
  * a gap that lasts still is seen as far as it has come, whoever looks.
  *
- * Idle is relative to the scheduling group: what runs in other ones (sched(7), autogroup: other sessions) shares the CPU
- * with the spinner by weight, as if it were a task like others, and what is measured within its group changes that share.
- * So what is measured is of the spinner's session, and nothing else may run: then the gaps without it are next to none.
+ * Idle is relative to the scheduling group, which is the session where there is autogroup (sched(7)): a process of
+ * another session shares the CPU with the spinner by weight, as with any task, and how, depends on what else runs in the
+ * spinner's. So what is measured is of the spinner's session, and nothing else may run: then, without it, there are next
+ * to no gaps.
  *
  * Linux's own accounts miss most of this: short wake-ups fall between the ticks that /proc/stat samples. The price: the
  * CPU never halts, so latencies and the cost of leaving idle states are not what they are without it.

@@ -37,7 +37,7 @@ struct ticker {
     struct spinner *spinners[CPUS_AT_MOST];
     uint64_t interrupts[2][CPUS_AT_MOST];
     bool interrupts_known;
-    uint64_t due, slice_ns;
+    uint64_t slice_ns;
     double burnt[2][SLICES_AT_MOST]; /* cores, by slice */
 };
 
@@ -95,7 +95,7 @@ static void run_slice(struct ticker *ticker, int state, size_t slice)
     if (state == ON) {
         stage_begin(ticker->stage, begin_ns, end_ns);
         for (uint32_t i = 0; i < plan->workers; i++)
-            ticker->due += worker_due(plan, i, begin_ns, end_ns);
+            ticker->stage->workers[i].due += worker_due(plan, i, begin_ns, end_ns);
     }
     sleep_until(begin_ns);
     ticker->interrupts_known = interrupts_read(ticker->cpus, plan->cpu_count, before);
@@ -182,8 +182,11 @@ static void print_interrupts(const struct ticker *ticker, int state, const char 
 static void print_counters(const struct ticker *ticker)
 {
     struct worker all = {0};
+    uint64_t starved = 0;
     for (uint32_t i = 0; i < ticker->plan.workers; i++) {
         const struct worker *one = &ticker->stage->workers[i];
+        starved += one->due - one->delivered > one->due / 10;
+        all.due += one->due;
         all.delivered += one->delivered;
         all.early += one->early;
         all.wakeups += one->wakeups;
@@ -199,9 +202,10 @@ static void print_counters(const struct ticker *ticker)
         uint64_t value;
     } counters[] = {
         {"failed", ticker->failed},
-        {"due", ticker->due},
+        {"starved", starved}, /* processes that missed more than a tenth */
+        {"due", all.due},
         {"delivered", all.delivered},
-        {"missed", ticker->due - all.delivered},
+        {"missed", all.due - all.delivered},
         {"early", all.early},
         {"wakeups", all.wakeups},
         {"empty_wakeups", all.empty},

@@ -2,7 +2,8 @@
  *
  * The memory is shared by all. Begin and end of a slice are announced before: a timer is due at every multiple of the
  * granularity, plus its phase, that lies in the slice. So how many are due is arithmetic (worker_due()), and what a
- * process that was killed or never ran did not deliver counts as missed.
+ * process that was killed or never ran did not deliver counts as missed. So does one that passes before the timer's
+ * last one was delivered: it has no lateness.
  */
 #ifndef NAI_TICKER_WORKER_H
 #define NAI_TICKER_WORKER_H
@@ -29,6 +30,7 @@ struct plan {
 struct worker {
     pid_t pid;
     _Atomic uint32_t rested; /* the last slice after which it came to rest; 0: it is ready */
+    uint64_t due; /* as whoever announces the slices counts it */
     uint64_t delivered, early, wakeups, empty, armings, work_units;
     uint64_t cpu_us, voluntary_switches, involuntary_switches;
     struct histogram lateness; /* ns after the deadline (rounded up to the grid) */
