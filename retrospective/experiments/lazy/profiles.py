@@ -102,14 +102,14 @@ _SPILLS, _FITS = Storage("own", SPILLS, "warm"), Storage("own", FITS, "warm")
 _SPILLS_COLD, _FITS_COLD = Storage("own", SPILLS, "cold"), Storage("own", FITS, "cold")
 #: An arm that seeks and turns: a window must hold several answers of the slowest server to each of its clients.
 _SPILLS_2004 = Storage("2004", SPILLS, "warm")
-_SLOWLY = {"warmup_s": 1.0, "duration_s": 4.0}
+_SLOWLY = {"warmup_s": 1.0, "duration_s": 3.5}
 _BRIEFLY = {"warmup_s": 0.2, "duration_s": 0.4}
 _GLIMPSE = {"warmup_s": 0.1, "duration_s": 0.2}
 
 #: The paper's: what its abstract compares. With today's mechanism; and with what else there was and is.
 _OF_2004 = ("NB-B", "NB-AMPED", "NB-LAIO")
 _FEW = (*_OF_2004, "NB-LAIO (uring)", "threads")
-_MANY = (*_FEW, "NB-pool", "LAIO-LAIO", "processes")
+_BESIDE = ("NB-pool", "LAIO-LAIO", "processes")
 _LAZY = (*_OF_2004, "NB-LAIO (uring)", "NB-LAIO (nowait)", "LAIO-LAIO", "LAIO-LAIO (uring)")
 
 PROFILES = {
@@ -200,12 +200,13 @@ PROFILES = {
         rounds_by={"lazy-cpu": 20, "surface": 3},
         parts=(
             Part("fits-cpu", RICE, _FITS, _LAZY, 10, clients=(64,)),
-            Part("traces", RICE, _SPILLS, _MANY, 10, clients=(MOST_CLIENTS,)),
-            Part("traces", RICE, _SPILLS, _MANY, 2, clients=(1, 16, 64, 256), duration_s=0.8),
-            Part("traces", BERKELEY, _SPILLS, _FEW, 8, clients=(256,)),
-            Part("traces", BERKELEY, _SPILLS, _FEW, 2, clients=(16,), duration_s=0.8),
-            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 5, clients=(64,), **_SLOWLY),
-            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 2, clients=(16,), **_SLOWLY),
+            # A peak is one of these places, and so is that of whom it is compared with: as many rounds at each.
+            Part("traces", RICE, _SPILLS, tuple(SERVERS), 6, clients=(MOST_CLIENTS,)),
+            Part("traces", RICE, _SPILLS, (*_FEW, *_BESIDE[:1]), 6, clients=(64, 256), duration_s=0.8),
+            Part("traces", BERKELEY, _SPILLS, _FEW, 6, clients=(64, 256), duration_s=0.8),
+            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 4, clients=(16, 64), **_SLOWLY),
+            Part("traces", RICE, _SPILLS, _BESIDE[1:], 2, clients=(64, 256), duration_s=0.8),
+            Part("traces", RICE, _SPILLS, (*_FEW, *_BESIDE), 2, clients=(1, 16), duration_s=0.8),
             Part("traces-open", RICE, _SPILLS, _FEW[:4], 5, loads=(0.5, 0.9)),
             Part("traces-cold", RICE, _SPILLS_COLD, _FEW, 4, clients=(256,)),
             Part("traces-cold", RICE, _FITS_COLD, _FEW, 2, clients=(256,)),
