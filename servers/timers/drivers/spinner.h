@@ -6,9 +6,9 @@
  * a gap that lasts still is seen as far as it has come, whoever looks.
  *
  * Idle is relative to the scheduling group, which is the session where there is autogroup (sched(7)): a process of
- * another session shares the CPU with the spinner by weight, as with any task, and how, depends on what else runs in the
- * spinner's. So what is measured is of the spinner's session, and nothing else may run: then, without it, there are next
- * to no gaps.
+ * another session shares the CPU with the spinner by weight, as with any task, and by how much depends on what else
+ * runs in the spinner's. So what is measured is of the spinner's session, and nothing else may run: then there are next
+ * to no gaps without it.
  *
  * Linux's own accounts miss most of this: short wake-ups fall between the ticks that /proc/stat samples. The price: the
  * CPU never halts, so latencies and the cost of leaving idle states are not what they are without it.
