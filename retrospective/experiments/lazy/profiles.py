@@ -102,7 +102,7 @@ _SPILLS, _FITS = Storage("own", SPILLS, "warm"), Storage("own", FITS, "warm")
 _SPILLS_COLD, _FITS_COLD = Storage("own", SPILLS, "cold"), Storage("own", FITS, "cold")
 #: An arm that seeks and turns: a window must hold several answers of the slowest server to each of its clients.
 _SPILLS_2004 = Storage("2004", SPILLS, "warm")
-_SLOWLY = {"warmup_s": 1.0, "duration_s": 3.5}
+_SLOWLY = {"warmup_s": 0.7, "duration_s": 2.5}
 _BRIEFLY = {"warmup_s": 0.2, "duration_s": 0.4}
 _GLIMPSE = {"warmup_s": 0.1, "duration_s": 0.2}
 
@@ -110,6 +110,7 @@ _GLIMPSE = {"warmup_s": 0.1, "duration_s": 0.2}
 _OF_2004 = ("NB-B", "NB-AMPED", "NB-LAIO")
 _FEW = (*_OF_2004, "NB-LAIO (uring)", "threads")
 _BESIDE = ("NB-pool", "LAIO-LAIO", "processes")
+_JUDGED = (*_FEW, "NB-pool")
 _LAZY = (*_OF_2004, "NB-LAIO (uring)", "NB-LAIO (nowait)", "LAIO-LAIO", "LAIO-LAIO (uring)")
 
 PROFILES = {
@@ -197,14 +198,14 @@ PROFILES = {
         surface={"activation": Grid(), **dict.fromkeys(("uring", "nowait", "pool"), _THIN)},
         surface_s=0.35,
         calibration_steps=6,
-        rounds_by={"lazy-cpu": 20, "surface": 3},
+        rounds_by={"lazy-cpu": 16, "surface": 3},
         parts=(
             Part("fits-cpu", RICE, _FITS, _LAZY, 10, clients=(64,)),
             # A peak is one of these places, and so is that of whom it is compared with: as many rounds at each.
-            Part("traces", RICE, _SPILLS, tuple(SERVERS), 6, clients=(MOST_CLIENTS,)),
-            Part("traces", RICE, _SPILLS, (*_FEW, *_BESIDE[:1]), 6, clients=(64, 256), duration_s=0.8),
-            Part("traces", BERKELEY, _SPILLS, _FEW, 6, clients=(64, 256), duration_s=0.8),
-            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 4, clients=(16, 64), **_SLOWLY),
+            Part("traces", RICE, _SPILLS, _JUDGED, 10, clients=(64, 256, MOST_CLIENTS), duration_s=0.8),
+            Part("traces", BERKELEY, _SPILLS, _FEW, 10, clients=(64, 256), duration_s=0.8),
+            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 6, clients=(16, 64), **_SLOWLY),
+            Part("traces", RICE, _SPILLS, tuple(SERVERS), 2, clients=(MOST_CLIENTS,), duration_s=0.8),
             Part("traces", RICE, _SPILLS, _BESIDE[1:], 2, clients=(64, 256), duration_s=0.8),
             Part("traces", RICE, _SPILLS, (*_FEW, *_BESIDE), 2, clients=(1, 16), duration_s=0.8),
             Part("traces-open", RICE, _SPILLS, _FEW[:4], 5, loads=(0.5, 0.9)),
