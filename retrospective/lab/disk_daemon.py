@@ -45,11 +45,13 @@ _SECTOR_BYTES = 512
 _CONFIGURATION = struct.Struct("=II QQQQQ IIII 64s64s32s 16x 64x")  # loop_config with its loop_info64
 _ATTEMPTS = 64
 
-#: /sys/block/loopN/queue: what Linux had in 2004, stated instead of inherited; where /sys is not writable, the
-#: kernel's defaults are the same but for ``rotational``. No elevator here: a loop device takes whatever it is given,
-#: so nothing would ever be sorted; the arm's queue is (:func:`arm.next_in_sweep`).
+#: /sys/block/loopN/queue: what Linux had in 2004, stated instead of inherited, but for the number of requests: who asks
+#: for one more waits in the midst of asking, RWF_NOWAIT and io_uring included. With the 128 of a loop device, which
+#: only a scheduler can raise, the 129th read would hold every event-driven server. What the scheduler sorts,
+#: the arm's queue sorts once more (:func:`arm.next_in_sweep`). Where /sys is not writable, the kernel's defaults hold.
 QUEUE = {
-    "scheduler": "none",
+    "scheduler": "mq-deadline",
+    "nr_requests": "2048",
     "read_ahead_kb": "128",  # VM_MAX_READAHEAD
     "max_sectors_kb": str(fuse.MOST_READ_BYTES >> 10),
     "rotational": "1",

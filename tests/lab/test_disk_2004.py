@@ -92,6 +92,8 @@ def test_it_holds_the_files(disk, files):
     assert told["late_ns"] > 0, "this program is no faster than the arm"
     on = disks.disk_of(disk.folder)
     assert (on["device"], on["rotational"], on["warning"]) == (disk.device, True, "")
+    if "[mq-deadline]" in on["scheduler"]:
+        assert Path(f"/sys/block/{disk.device}/queue/nr_requests").read_text().strip() == "2048"
     with pytest.raises(OSError, match="Read-only"):
         (disk.folder / "new").touch()
 

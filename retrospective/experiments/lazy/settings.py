@@ -86,7 +86,8 @@ TIMEOUT_MS = 2_000
 #: with on our reference machine.
 CALIBRATION_TARGET = {"one-packet": 50_000.0, "specweb99-like": 35_000.0}
 
-#: Most clients of a closed loop, as in the paper; and a thread for each, with some to spare for who accepts and wakes.
+#: Most clients of a closed loop, as in the paper; and a thread for each that may block, with some to spare for who
+#: accepts and wakes. An engine makes them when they are needed, and a call that finds none holds the loop.
 MOST_CLIENTS = 1024
 _THREADS = MOST_CLIENTS + 76
 #: Processes that each wait for one read at a time: 2004's servers of this kind had some dozens.
@@ -98,7 +99,7 @@ PROCESSES = 32
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "NB-B": ("lazy", {"engine": "plain"}),
     "NB-AMPED": ("lazy", {"engine": "amped"}),
-    "NB-LAIO": ("lazy", {"engine": "activation"}),
+    "NB-LAIO": ("lazy", {"engine": "activation", "lazy-threads": _THREADS}),
     "NB-LAIO (uring)": ("lazy", {"engine": "uring"}),
     "NB-LAIO (nowait)": ("lazy", {"engine": "nowait"}),
     "NB-pool": ("lazy", {"engine": "pool"}),
