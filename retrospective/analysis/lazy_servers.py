@@ -29,6 +29,8 @@ DISKS = ("own", "2004")
 DISK_NAMES = {"own": "own disk", "2004": "2004-like disk"}
 #: Declared before any trial: from this number of clients on there are many.
 MANY_CLIENTS = 32
+#: At least so much lower is the 99th percentile of cached files, if the loop is not held.
+HOT = 5.0
 #: Thresholds of the turns of a loop that the servers count, by the name within their column -> ms.
 STALLS = {"100us": 0.1, "1ms": 1.0, "10ms": 10.0, "100ms": 100.0, "1s": 1000.0}
 #: A turn of at least this length held everybody: a seek of 2004 lasts about as long.

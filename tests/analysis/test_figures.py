@@ -3,7 +3,7 @@ import itertools
 import pytest
 from matplotlib import pyplot
 
-from retrospective.analysis import figures
+from retrospective.analysis import figures, lazy_servers
 from retrospective.analysis.figures import FIGURES, NothingToDraw, Site
 
 
@@ -245,3 +245,39 @@ def test_a_design_nobody_foresaw_gets_panels_of_its_own(synthetic):
     newcomer = frame[frame["design"] == "epoll"].assign(design="kqueue")
     figure = figures.draw("accept_one_packet", Site("here", pd.concat([frame, newcomer]), {}))
     assert "kqueue, receiver pays" in titles(figure)
+
+
+SERVER_FIGURES = [
+    *("lazy_throughput", "lazy_response", "lazy_hot", "lazy_stall", "lazy_resources", "lazy_fits"),
+]
+
+
+@pytest.mark.parametrize("name", SERVER_FIGURES)
+def test_figures_of_servers_say_what_the_machine_lacks(name, synthetic):
+    import numpy as np  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    lost = synthetic.lazy.unavailable(synthetic.lazy.trace_rows(np.random.default_rng(0), 1))
+    with pytest.raises(NothingToDraw, match="no-cgroup: "):
+        figures.draw(name, Site("this machine", pd.DataFrame(lost), {}))
+
+
+def test_every_server_is_named_at_its_curve_and_no_name_touches_another(reference):
+    figure = figures.draw("lazy_throughput", reference)
+    assert titles(figure) == {
+        f"{trace}-like, {disk}" for trace in ("Rice", "Berkeley") for disk in ("own disk", "2004-like disk")
+    }
+    for axes in figure.axes:
+        names = {text.get_text(): text for text in axes.texts}
+        assert set(names) == set(lazy_servers.SERVERS)
+        heights = sorted(text.xyann[1] for text in names.values())
+        assert min(b - a for a, b in itertools.pairwise(heights)) > 0.06
+
+
+def test_turns_that_were_never_counted_stand_at_zero(reference):
+    figure = figures.draw("lazy_stall", reference)
+    often = figure.axes[0]
+    assert next(label.get_text() for label in often.get_xticklabels()) == "0"
+    assert [label.get_text() for label in often.get_yticklabels()] == [
+        name for name in lazy_servers.SERVERS if name not in ("threads", "processes")
+    ]

@@ -18,14 +18,12 @@ from retrospective.analysis.claims import lazy
 from retrospective.analysis.claims.claim import Claim, Tests, tested, whole
 from retrospective.analysis.evidence import Evidence, effect
 from retrospective.analysis.formatting import fmt_integer, fmt_percent
-from retrospective.analysis.lazy_servers import AMPED, LAZY, LAZY_SERVERS, PLAIN, URING, Case
+from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, LAZY_SERVERS, PLAIN, URING, Case
 from retrospective.analysis.mechanisms import Cause, Mechanism
 from retrospective.analysis.statistics import MATCHES, NEGLIGIBLE, Test
 
 ABSTRACT_BEST = 1.24  # peak throughput, over the next best alternative in one case
 ABSTRACT_THTTPD = 1.38  # "over 38 %", thttpd
-#: At least so much lower is the 99th percentile of cached files, if the loop is not held.
-HOT = 5.0
 
 Served = tuple[Case, pd.DataFrame]  # a case and its trials
 RECEIVER = ("receiver",)  # who pays for packets is not the question here, so it is asked in one mode

@@ -17,7 +17,9 @@ from retrospective.analysis.figures import (
     lazy_cost,
     lazy_matrix,
     lazy_paths,
+    lazy_stall,
     lazy_surface,
+    lazy_throughput,
     loop,
     machine,
     overload,
@@ -68,6 +70,12 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "lazy_paths": lazy_paths.paths,
     "lazy_surface": lazy_surface.surface,
     "lazy_cpu": lazy_cost.cpu,
+    "lazy_throughput": lazy_throughput.throughput,
+    "lazy_response": lazy_throughput.response,
+    "lazy_hot": lazy_throughput.hot,
+    "lazy_stall": lazy_stall.stall,
+    "lazy_resources": lazy_stall.resources,
+    "lazy_fits": lazy_stall.fits,
 }
 
 

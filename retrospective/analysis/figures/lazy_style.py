@@ -1,13 +1,15 @@
-"""How the engines of lazy I/O look in every figure, and the probes that a figure is drawn from."""
+"""How the engines and servers of lazy I/O look in every figure, and the rows that a figure is drawn from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import ticker
 
-from retrospective.analysis import probes
+from retrospective.analysis import lazy_servers, probes
 from retrospective.analysis.figures.style import (
     BLACK,
     BLUE,
@@ -18,12 +20,14 @@ from retrospective.analysis.figures.style import (
     PURPLE,
     SKY,
     VERMILION,
+    VIOLET,
+    Entry,
     NothingToDraw,
     Site,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
 
 #: Colour and marker of every series.
 SERIES_STYLE: dict[str, dict[str, Any]] = {
@@ -38,11 +42,89 @@ SERIES_STYLE: dict[str, dict[str, Any]] = {
     "linux-aio": {"color": BLACK, "marker": "X"},
 }
 OTHER_SERIES = {"color": GREY, "marker": "p"}
+#: Colour and marker of every server: those of its engine, hollow where the network side is lazy, too.
+SERVER_STYLE: dict[str, dict[str, Any]] = {
+    "NB-B": {"color": BLACK, "marker": "x"},
+    "NB-AMPED": SERIES_STYLE["amped"],
+    "NB-LAIO": SERIES_STYLE["activation"],
+    "NB-LAIO (uring)": SERIES_STYLE["uring"],
+    "NB-LAIO (nowait)": SERIES_STYLE["nowait"],
+    "LAIO-LAIO": SERIES_STYLE["activation"] | {"markerfacecolor": "white"},
+    "LAIO-LAIO (uring)": SERIES_STYLE["uring"] | {"markerfacecolor": "white"},
+    "NB-pool": SERIES_STYLE["pool"],
+    "NB-POSIX-AIO": SERIES_STYLE["posix-aio"],
+    "NB-Linux-AIO": {"color": GREY, "marker": "X"},
+    "threads": {"color": VIOLET, "marker": "v"},
+    "processes": {"color": ORANGE, "marker": "<"},
+}
 
 
 def series_style(series: str) -> dict[str, Any]:
     """Colour and marker of a series, the same in every figure."""
     return SERIES_STYLE.get(series, OTHER_SERIES)
+
+
+def server_style(server: str) -> dict[str, Any]:
+    """Colour and marker of a server, the same in every figure."""
+    return SERVER_STYLE.get(server, OTHER_SERIES)
+
+
+def of_servers(site: Site | None, experiment: str, **where: Any) -> pd.DataFrame:
+    """Valid trials of servers on traces, none of no site."""
+    return lazy_servers.trials(site.frame if site is not None else pd.DataFrame(), experiment, **where)
+
+
+def required_of_servers(site: Site, experiment: str, **where: Any) -> pd.DataFrame:
+    """The same, or ``NothingToDraw`` with the reason: what the machine lacks, if it said so."""
+    found = of_servers(site, experiment, **where)
+    if found.empty:
+        why = lazy_servers.why_missing(site.frame, (experiment,))
+        raise NothingToDraw(f"no valid trials of experiment {experiment!r}" + (f" ({why})" if why else ""))
+    return found
+
+
+def server_axis(cells: Sequence[Axes], servers: Sequence[str]) -> None:
+    """Servers from above, a line each, the same in all panels beside each other; names at the left one."""
+    for cell in cells:
+        cell.set_ylim(len(servers) - 0.4, -0.6)
+        cell.set_yticks(range(len(servers)), servers if cell is cells[0] else [""] * len(servers))
+        cell.tick_params(axis="y", length=0)
+
+
+def dot(cell: Axes, values: np.ndarray, y: float, server: str, *, faint: bool = False) -> None:
+    """Draw a mean with its interval (``[mean, low, high]``) on a server's line."""
+    if not np.isfinite(values[0]):
+        return
+    style = server_style(server)
+    if faint:
+        cell.plot(values[0], y, marker="|", markersize=8, color=style["color"], alpha=0.55, zorder=2)
+        return
+    cell.plot(values[0], y, linestyle="none", **style, markersize=4.4, zorder=4)
+    if np.isfinite(values[1]):
+        cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)
+
+
+def dot_entries(reference: Site | None) -> list[Entry]:
+    """Legend entries of what figures of dots share: intervals, the faint dashes of the reference machine."""
+    beside = {"color": GREY, "marker": "|", "linestyle": "none"}
+    entries: list[Entry] = [({"color": GREY, "linewidth": 1}, "95 % interval")]
+    return entries + ([(beside, f"faint: {reference.name}")] if reference is not None else [])
+
+
+def spread_labels(places: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Move labels along their axis until they are ``apart`` at least, in order, as near as can be to their places."""
+    order = np.argsort(places)
+    moved = np.clip(np.asarray(places, dtype=float)[order], low, high)
+    for _ in range(200):
+        for i in range(1, len(moved)):
+            lacks = apart - (moved[i] - moved[i - 1])
+            if lacks > 0:
+                moved[i - 1] -= lacks / 2
+                moved[i] += lacks / 2
+        moved = np.clip(moved, low, high)
+    found = np.empty(len(moved))
+    found[order] = moved
+    return [float(place) for place in found]
 
 
 def required(site: Site, experiment: str, **where: object) -> pd.DataFrame:
