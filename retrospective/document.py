@@ -14,10 +14,12 @@ from matplotlib import pyplot
 from retrospective.analysis import figures, summary
 from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import NothingToDraw, Site
-from retrospective.analysis.formatting import fmt_integer, fmt_percent
+from retrospective.analysis.formatting import fmt_bytes, fmt_integer, fmt_number, fmt_percent
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
 from retrospective.experiments import CHAPTERS, accept
+from retrospective.experiments.lazy import settings as lazy
+from retrospective.lab import arm, traces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +77,7 @@ class Material:
             "verdict_words": [{"verdict": word, "meaning": meaning} for word, meaning in VERDICTS.items()],
             "missing_figures": list(self.missing),
             "settings": settings(),
+            "trace_sources": [{"what": what, "known": how} for what, how in traces.SOURCES.items()],
         }
 
     def _reference_values(self, here: dict[str, Any]) -> dict[str, Any] | None:
@@ -84,7 +87,7 @@ class Material:
 
 
 def settings() -> dict[str, str]:
-    """What the accept() experiments hold fixed, as the text says it."""
+    """What the experiments hold fixed, as the text says it."""
     timeout_s = {workload: milliseconds / 1000 for workload, milliseconds in accept.TIMEOUT_MS.items()}
     return {
         "backlog": fmt_integer(accept.BACKLOG),
@@ -98,6 +101,27 @@ def settings() -> dict[str, str]:
         "fairness_per_s": fmt_integer(accept.FAIRNESS_PER_S),
         "fairness_sleep_ms": fmt_integer(accept.FAIRNESS_SLEEP_US / 1000),
         "fairness_slow": fmt_percent(accept.FAIRNESS_SLOW_SHARE),
+        **lazy_settings(),
+    }
+
+
+def lazy_settings() -> dict[str, str]:
+    """What the servers on traces are given: files, memory, clients, and the disk of 2004."""
+    random_read_s = arm.COMMAND_S + arm.AVERAGE_SEEK_S + arm.REVOLUTION_S / 2
+    return {
+        "fits": f"{lazy.FITS:g}",
+        "spills": f"{lazy.SPILLS:g}",
+        "most_clients": fmt_integer(lazy.MOST_CLIENTS),
+        "processes": fmt_integer(lazy.PROCESSES),
+        "trace_footprint": fmt_bytes(traces.FOOTPRINT_BYTES),
+        "zipf": f"{traces.ZIPF_EXPONENT:g}",
+        "hot_bytes": fmt_bytes(traces.HOT_FILE_BYTES),
+        "hot_share": fmt_percent(traces.HOT_REQUEST_SHARE),
+        "seek": fmt_number(arm.AVERAGE_SEEK_S * 1e3, 2, "ms"),
+        "half_turn": fmt_number(arm.REVOLUTION_S / 2 * 1e3, 2, "ms"),
+        "random_read": fmt_number(random_read_s * 1e3, 2, "ms"),
+        "random_reads_per_s": fmt_integer(1 / random_read_s),
+        "media_mb_per_s": fmt_number(arm.MEDIA_BYTES_PER_S / 1e6, 2),
     }
 
 

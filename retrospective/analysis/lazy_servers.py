@@ -133,9 +133,16 @@ def beside_best(found: pd.DataFrame, column: str = "replies_per_s", rivals: Sequ
 
 
 def peaks(found: pd.DataFrame, column: str = "replies_per_s") -> dict[str, Largest]:
-    """Server -> its values a round at the number of clients where their mean is highest."""
+    """Server -> its values a round at the number of clients where their mean is highest.
+
+    Numbers of clients with fewer than half the rounds of the most measured one draw a curve, and are no peak.
+    """
     table = rows.paired(found, column, by="server", index=("round", "clients"))
-    return {str(name): largest(table[name].unstack("clients")) for name in in_order(table)}
+    if table.empty:
+        return {}
+    rounds = table.groupby("clients").size()
+    often = table[table.index.get_level_values("clients").isin(rounds.index[2 * rounds >= rounds.max()])]
+    return {str(name): largest(often[name].unstack("clients")) for name in in_order(table)}
 
 
 def peak_beside(found: pd.DataFrame, rivals: Sequence[str] = RIVALS) -> Beside:
@@ -157,7 +164,7 @@ def stalls(found: pd.DataFrame, threshold: str = HELD_UP) -> pd.Series:
     column = f"turns_over_{threshold}_per_s"
     if found.empty or column not in found:
         return pd.Series(dtype=float)
-    return pd.to_numeric(found[column]) + 1 / _window_s(found)
+    return pd.to_numeric(found[column]) + 1 / window_s(found)
 
 
 def stall_ratios(found: pd.DataFrame, server: str, under: str, threshold: str = HELD_UP) -> pd.Series:
@@ -198,7 +205,7 @@ def _log_means(table: pd.DataFrame) -> pd.Series:
     return np.log(table.where(table > 0)).mean()
 
 
-def _window_s(found: pd.DataFrame) -> pd.Series:
+def window_s(found: pd.DataFrame) -> pd.Series:
     """How long each trial measured, seconds; a second where its load does not say."""
     stated = [
         json.loads(text).get("duration-s", 1.0) if isinstance(text, str) and text else 1.0

@@ -19,6 +19,7 @@ from retrospective.analysis.formatting import (
 from retrospective.analysis.holds import Hold, matrix
 from retrospective.analysis.laziness import CACHED, COLD, DIRECT, LAZY, SERIES, in_order
 from retrospective.analysis.statistics import Effect, mean_interval, ratio_interval
+from retrospective.analysis.summary.lazy_servers import server_on_trace_values
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, mean, ratio
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def lazy_values(frame: pd.DataFrame, facts: Mapping[str, Any]) -> Values:
         "upcall": upcall_values(frame),
         "matrix": matrix_values(frame),
         "server": server_values(frame),
+        "servers": server_on_trace_values(frame),
         "bound": fmt_us(probes.HELD_BOUND_US),
         "median_bound": fmt_us(probes.UPCALL_BOUND_US),
     }
@@ -86,6 +88,8 @@ def cost_values(frame: pd.DataFrame) -> Values:
         "posix_over_lazy": ratio(effect(probes.over(cached, "call_ns", "posix-aio", LAZY))),
         "linux_over_lazy": ratio(effect(probes.over(cached, "call_ns", "linux-aio", LAZY))),
         "cold_posix_over_lazy": ratio(effect(probes.over(cold, "call_ns", "posix-aio", LAZY))),
+        "raw_nowait": ratio(effect(laziness.question(tried))),
+        "over_raw_nowait": ratio(effect(probes.of(cached, "ratio_raw_nowait", "nowait"))),
         "biggest": _biggest(tried),
     }
 
