@@ -1,8 +1,8 @@
 /* server.c: an event-driven server whose network and disk sides are chosen apart.
  *
  * The loop is epoll.c's: getevents → accept phase → work phase. The file of a reply, which epoll.c has in memory or sends
- * by sendfile, is here opened and read by laio_syscall() (disk.c). --engine says how, and --network how the loop waits for clients.
- * Together they are the servers of Elmeleegy, Chanda, Cox and Zwaenepoel (2004):
+ * by sendfile, is here opened and read by laio_syscall() (disk.c). --engine says how, and --network how the loop waits
+ * for clients. Together they are the servers of Elmeleegy, Chanda, Cox and Zwaenepoel (2004):
  *
  *     NB-B        --network nonblocking --engine plain        a read that waits for the disk holds everybody
  *     NB-AMPED    --network nonblocking --engine amped        helper processes read what is not in memory
@@ -14,7 +14,8 @@
  * by all designs (files.h).
  *
  * What is in progress keeps its buffers, its file and its socket, whose number is the connection's name: a connection
- * that is late meanwhile is shut down, and closed when the completion comes.
+ * that is late meanwhile is shut down, and closed when the completion comes. At the end laio_close() waits for what is in
+ * progress; a descriptor that an open still brings goes with the process.
  */
 #include "process.h"
 #include "server.h"
