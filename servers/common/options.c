@@ -59,8 +59,10 @@ static const struct row rows[] = {
      OPTIONS_LAZY},
     {"watch", "adaptive|perf|timer", WORD, AT(watch), 0, 0, NULL,
      "how the engine activation notices that a read blocks; unset, adaptive if perf can be had, else timer", OPTIONS_LAZY},
-    {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64", "most threads that an engine makes calls with; --network lazy has 3 connections fewer (uring: 2045)",
-     OPTIONS_LAZY},
+    {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64",
+     "most threads that an engine makes calls with; --network lazy has 3 connections fewer (uring: 2045)", OPTIONS_LAZY},
+    {"lazy-processes", "N", NUMBER, AT(lazy_processes), 1, 1024, "4",
+     "processes of the engine amped, each of which waits for one call at a time", OPTIONS_LAZY},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 

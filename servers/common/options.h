@@ -40,7 +40,7 @@ struct options {
     uint64_t workers, sharing; /* workers only; enum sharing */
     /* lazy only */
     const char *engine, *watch; /* as laio_open() has them (laio.h) */
-    uint64_t lazy_threads, network; /* enum network_side */
+    uint64_t lazy_threads, lazy_processes, network; /* enum network_side */
 };
 
 /* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 
 static void end_late(struct loop *loop)
@@ -69,7 +70,8 @@ static int block_signals(void)
 /* A silent client holds a thread with --network lazy: what there can be of those must be known beforehand. */
 static struct laio *open_laio(const struct options *options)
 {
-    const unsigned threads = (unsigned)options->lazy_threads;
+    const bool processes = strcmp(options->engine, "amped") == 0;
+    const unsigned threads = (unsigned)(processes ? options->lazy_processes : options->lazy_threads);
     const struct laio_options wanted = {.operations = LAZY_OPERATIONS,
                                         .threads = threads,
                                         .threads_at_first = options->network == NETWORK_LAZY ? threads : 0,

@@ -98,12 +98,12 @@ PROCESSES = 32
 #: blocks for each connection, and processes that block, each with its share of the connections.
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "NB-B": ("lazy", {"engine": "plain"}),
-    "NB-AMPED": ("lazy", {"engine": "amped"}),
+    "NB-AMPED": ("lazy", {"engine": "amped", "lazy-processes": PROCESSES}),
     "NB-LAIO": ("lazy", {"engine": "activation", "lazy-threads": _THREADS}),
     "NB-LAIO (uring)": ("lazy", {"engine": "uring"}),
-    "NB-LAIO (nowait)": ("lazy", {"engine": "nowait"}),
-    "NB-pool": ("lazy", {"engine": "pool"}),
-    "NB-POSIX-AIO": ("lazy", {"engine": "posix-aio"}),
+    "NB-LAIO (nowait)": ("lazy", {"engine": "nowait", "lazy-threads": _THREADS}),
+    "NB-pool": ("lazy", {"engine": "pool", "lazy-threads": _THREADS}),
+    "NB-POSIX-AIO": ("lazy", {"engine": "posix-aio", "lazy-threads": _THREADS}),
     "NB-Linux-AIO": ("lazy", {"engine": "linux-aio"}),
     "LAIO-LAIO": ("lazy", {"engine": "activation", "network": "lazy", "lazy-threads": _THREADS}),
     "LAIO-LAIO (uring)": ("lazy", {"engine": "uring", "network": "lazy"}),
