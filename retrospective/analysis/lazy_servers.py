@@ -27,6 +27,8 @@ SERVERS = (PLAIN, AMPED, *LAZY_SERVERS, *RIVALS[2:])
 TRACES = ("rice-like", "berkeley-like")
 DISKS = ("own", "2004")
 DISK_NAMES = {"own": "own disk", "2004": "2004-like disk"}
+#: Its loop only accepts; connections are served by threads, so the loop's turns say nothing of what holds them.
+NO_LOOP = THREADS
 #: Declared before any trial: from this number of clients on there are many.
 MANY_CLIENTS = 32
 #: At least so much lower is the 99th percentile of cached files, if the loop is not held.
@@ -192,12 +194,18 @@ def costs(frame: pd.DataFrame, server: str, under: str = PLAIN) -> dict[str, pd.
     return {workload: ratio for workload, ratio in ratios.items() if len(ratio)}
 
 
-def why_missing(frame: pd.DataFrame, experiments: Iterable[str], server: str = LAZY) -> str:
-    """Why a server has no trials of some experiments: the commonest reason, "" if none was even tried."""
+def why_missing(
+    frame: pd.DataFrame, experiments: Iterable[str], server: str = LAZY, *, lacking: bool = False
+) -> str:
+    """Why a server has no trials of some experiments: the commonest reason, "" if none was even tried.
+
+    ``lacking`` asks for what the machine lacks alone, not for trials that went wrong.
+    """
     if frame.empty or not {"server", "reason"} <= set(frame):
         return ""
     lost = frame[(frame["chapter"] == probes.CHAPTER) & frame["experiment"].isin(list(experiments))]
     lost = lost[(lost["server"] == server) & ~lost["valid"].astype(bool)]
+    lost = lost[lost["status"] == "unavailable"] if lacking else lost
     return str(lost["reason"].mode().iloc[0]) if len(lost) else ""
 
 

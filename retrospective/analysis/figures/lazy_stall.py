@@ -11,6 +11,8 @@ from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
     dot,
     dot_entries,
+    log_of_means,
+    means,
     of_servers,
     plain_ticks,
     required_of_servers,
@@ -81,14 +83,15 @@ def _levels(crowd: pd.DataFrame, server: str, column: str, divisor: float = 1.0)
 def stall(site: Site, reference: Site | None = None) -> Figure:
     """Draw how often a turn of the loop lasts longer than 1, 10, 100 ms and 1 s, and the longest turn.
 
-    A column of panels a case. A server without a loop (threads, processes) has no turns.
+    A column of panels a case. A thread for each connection has no loop that could be held.
     """
     del reference  # four dots a server are enough; each machine has a figure of its own
     there = crowds(site)
     servers = [
         name
         for name in _servers(there)
-        if any(np.isfinite(_levels(crowd, name, "turns_over_1ms_per_s")[0]) for crowd in there.values())
+        if name != lazy_servers.NO_LOOP
+        and any(np.isfinite(_levels(crowd, name, "turns_over_1ms_per_s")[0]) for crowd in there.values())
     ]
     if not servers:
         raise NothingToDraw("no server of experiment 'traces' counted the turns of its loop")
@@ -98,10 +101,10 @@ def stall(site: Site, reference: Site | None = None) -> Figure:
     least = _least(there)
     for (often, longest), (case, crowd) in zip(axes.T, there.items(), strict=True):
         for y, server in enumerate(servers):
-            for threshold, style in THRESHOLDS.items():
+            for n, (threshold, style) in enumerate(THRESHOLDS.items()):
                 mean = _levels(crowd, server, f"turns_over_{threshold}_per_s")[0]
                 if np.isfinite(mean):
-                    often.plot(max(mean, least), y, linestyle="none", **style, markersize=4, zorder=3)
+                    often.plot(max(mean, least), y, linestyle="none", **style, markersize=6 - n, zorder=3 + n)
                 if mean == 0:
                     break  # nor was any that lasted longer
             dot(longest, _worst_ms(crowd, server), y, server)
@@ -170,10 +173,7 @@ def resources(site: Site, reference: Site | None = None) -> Figure:
                 if np.isfinite(mean):
                     cell.plot(mean, at, linestyle="none", **style, markersize=3.4)
                     cell.plot([low, high], [at, at], color=style["color"], linewidth=0.9)
-        cell.set_xscale("log")
-        low, high = cell.get_xlim()
-        cell.set_xlim(min(low, 0.8), max(high, 4))
-        plain_ticks(cell.xaxis, *cell.get_xlim())
+        log_of_means(cell, means(cell))
         cell.grid(axis="y", visible=False)
         cell.set_xlabel(label)
     entries = [
@@ -211,10 +211,7 @@ def fits(site: Site, reference: Site | None = None) -> Figure:
         cell.grid(axis="y", visible=False)
         cell.set_title(workload[:1].upper() + workload[1:])
         cell.set_xlabel(f"CPU per reply ÷ {PLAIN}'s, n = {found['round'].nunique()}")
-    for cell in cells:
-        low, high = cell.get_xlim()
-        cell.set_xlim(min(low, 0.92), max(high, 1.09))
-        plain_ticks(cell.xaxis, *cell.get_xlim())
+    log_of_means(cells[0], [x for cell in cells for x in means(cell)], 1.12)
     entries = [
         ({"facecolor": PALE}, f"±{(NEGLIGIBLE - 1) * 100:.0f} %"),
         ({"color": GREY, "linewidth": 3}, "90 % interval (equivalence)"),

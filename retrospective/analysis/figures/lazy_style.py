@@ -104,6 +104,19 @@ def dot(cell: Axes, values: np.ndarray, y: float, server: str, *, faint: bool = 
         cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)
 
 
+def means(cell: Axes) -> list[float]:
+    """Where a panel's dots are, without what marks the reference machine."""
+    dots = [line for line in cell.lines if line.get_marker() not in ("None", "|", "")]
+    return [float(x) for line in dots for x in line.get_xdata()]
+
+
+def log_of_means(cell: Axes, places: Sequence[float], margin: float = 1.6, most: int = 7) -> None:
+    """Logarithmic axis around the dots: intervals of a few rounds may span decades, and flatten nothing else."""
+    cell.set_xscale("log")
+    cell.set_xlim(min(places) / margin, max(places) * margin)
+    plain_ticks(cell.xaxis, *cell.get_xlim(), most=most)
+
+
 def dot_entries(reference: Site | None) -> list[Entry]:
     """Legend entries of what figures of dots share: intervals, the faint dashes of the reference machine."""
     beside = {"color": GREY, "marker": "|", "linestyle": "none"}

@@ -11,6 +11,8 @@ from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
     dot,
     dot_entries,
+    log_of_means,
+    means,
     of_servers,
     plain_ticks,
     required_of_servers,
@@ -39,15 +41,24 @@ if TYPE_CHECKING:
 #: Drawn in full; the other servers are thin, and named all the same.
 LEADING = (PLAIN, AMPED, LAZY, URING, THREADS)
 FIFTH = {"color": GREY, "linestyle": (0, (4, 2)), "linewidth": 0.9}
+LEAST_ROUNDS = 3
 #: A mean and its 95 % interval, a number of clients.
 Curve = tuple[np.ndarray, np.ndarray]
 
 
 def _curve(found: pd.DataFrame, column: str, divisor: float) -> Curve:
+    """Means and intervals by clients; the interval of two rounds would hide everything else, and is left out."""
     groups = sorted((float(x), part) for x, part in found.groupby(found["clients"].astype(float))[column])
     x = np.array([clients for clients, _ in groups])
     y = np.array([mean_interval(values.astype(float) / divisor) for _, values in groups]).reshape(-1, 3)
+    y[[len(values) < LEAST_ROUNDS for _, values in groups], 1:] = np.nan
     return x, y
+
+
+def _rounds(found: pd.DataFrame) -> str:
+    """How many rounds there are, from the least to the most over the numbers of clients."""
+    counts = found.groupby("clients")["round"].nunique()
+    return f"n = {counts.max()}" if counts.min() == counts.max() else f"n = {counts.min()} to {counts.max()}"
 
 
 @styled
@@ -72,7 +83,7 @@ def against_clients(
             _curves(cell, source, column, divisor, faint=source is beside)
         _cold(cell, _only(cold, case), column, divisor)
         cell.set_title(case.name)
-        cell.set_xlabel(f"clients (n = {here['round'].nunique()})")
+        cell.set_xlabel(f"clients ({_rounds(here)})")
         cell.set_ylabel(label)
         cell.set_yscale(scale)
         _ends(cell, here, column, divisor)
@@ -116,7 +127,8 @@ def _ends(cell: Axes, found: pd.DataFrame, column: str, divisor: float) -> None:
     cell.set_xscale("log", base=2)
     cell.minorticks_off()
     logarithmic = cell.get_yscale() == "log"
-    low, high = cell.get_ylim() if logarithmic else (0.0, cell.get_ylim()[1])
+    levels = found.groupby(["server", "clients"])[column].mean() / divisor  # intervals flatten nothing
+    low, high = (levels.min() / 1.3, levels.max() * 1.3) if logarithmic else (0.0, levels.max() * 1.12)
     cell.set_ylim(low, high)
     if logarithmic:
         plain_ticks(cell.yaxis, low, high)
@@ -202,12 +214,10 @@ def hot(site: Site, reference: Site | None = None) -> Figure:
                 )
         plain = crowd.loc[crowd["server"] == PLAIN, "hot_latency_p99_us"].astype(float).mean() / 1e3
         cell.axvline(plain / HOT, **FIFTH, zorder=1)
-        cell.set_xscale("log")
         cell.grid(axis="y", visible=False)
         clients = f"{float(crowd['clients'].iloc[0]):,g} clients"
         cell.set_title(case.name.replace(", ", "\n"))
         cell.set_xlabel(f"ms, {clients}, n = {crowd['round'].nunique()}")
-    for cell in cells:
-        plain_ticks(cell.xaxis, *cell.get_xlim(), most=5)
+    log_of_means(cells[0], [x for cell in cells for x in means(cell)], most=5)
     key(figure, None, [(FIFTH, f"{PLAIN}'s ÷ {HOT:g}"), *dot_entries(reference)])
     return figure

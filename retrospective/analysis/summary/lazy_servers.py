@@ -8,7 +8,6 @@ from retrospective.analysis import lazy_servers
 from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import (
     MISSING,
-    fmt_bytes,
     fmt_integer,
     fmt_number,
     fmt_percent,
@@ -37,7 +36,7 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
     warm = lazy_servers.trials(frame, "traces", cache="warm")
     by_case = {case: lazy_servers.many(found) for case, found in _by_case(warm)}
     crowds = {case: crowd for case, crowd in by_case.items() if len(crowd)}
-    lacking = [lazy_servers.why_missing(frame, (name,)) for name in EXPERIMENTS]
+    lacking = [lazy_servers.why_missing(frame, (name,), lacking=True) for name in EXPERIMENTS]
     return {
         "measured": bool(crowds),
         "why": _why(frame, "traces"),
@@ -53,7 +52,6 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
         "cold": _cold(frame),
         "open": _open(frame),
         "fits": _fits(frame),
-        "disks": listed(lazy_servers.DISK_NAMES.get(case.disk, case.disk) for case in crowds) or UNMEASURED,
         "has_2004": any(case.disk == "2004" for case in crowds),
     }
 
@@ -117,14 +115,15 @@ def _server(case: Case, crowd: pd.DataFrame, server: str) -> Values:
     mine = crowd[crowd["server"] == server]
     device = pd.to_numeric(mine["device_read_bytes"]) / lazy_servers.window_s(mine)
     per_reply = mean(device / pd.to_numeric(mine["replies_per_s"]))
-    longest = pd.to_numeric(mine["turn_max_us"]).max() if "turn_max_us" in mine else float("nan")
+    loops = server != lazy_servers.NO_LOOP
+    longest = pd.to_numeric(mine["turn_max_us"]).max() if "turn_max_us" in mine and loops else float("nan")
     return {
         "case": case.name,
         "server": server,
         "replies": _number(_mean(crowd, server, "replies_per_s")),
         "mean": _us(_mean(crowd, server, "latency_mean_us")),
         "hot": _us(_mean(crowd, server, "hot_latency_p99_us")),
-        "turns": _number(_mean(crowd, server, "turns_over_10ms_per_s")),
+        "turns": _number(_mean(crowd, server, "turns_over_10ms_per_s")) if loops else MISSING,
         "longest": _us(longest),
         "device": f"{fmt_number(per_reply / 1024)}",
         "memory": _number(_mean(crowd, server, "rss_peak_bytes") / (1 << 20)),
@@ -153,10 +152,8 @@ def _storage(found: pd.DataFrame) -> Values:
         return mean(pd.to_numeric(found[column])) if len(found) and column in found else float("nan")
 
     controllers = sorted(found["memory_controller"].dropna().astype(str).unique()) if len(found) else []
-    footprint = level("footprint_bytes")
     return {
         "controller": listed(name.removeprefix("v") for name in controllers) or UNMEASURED,
-        "footprint": fmt_bytes(footprint) if known(footprint) else UNMEASURED,
         "resident": fmt_percent(level("resident_before_share"))
         if known(level("resident_before_share"))
         else UNMEASURED,
