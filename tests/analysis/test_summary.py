@@ -7,7 +7,7 @@ import pytest
 from retrospective.analysis import summary
 from retrospective.analysis.figures import Site
 from retrospective.analysis.statistics import ratio_interval
-from retrospective.analysis.summary import beyond, peers
+from retrospective.analysis.summary import beyond, lazy_servers, peers
 
 
 def trial(**row):
@@ -138,3 +138,37 @@ def test_what_was_not_measured_says_so(facts):
     assert not beyond.concurrency_values(frame)["measured"]
     assert not beyond.fairness_values(frame)["measured"]
     assert peers.peer_values(frame)["select_over_best"] == "not measured"
+
+
+@pytest.fixture(scope="module")
+def on_traces(synthetic):
+    return pd.DataFrame(synthetic.lazy.trace_rows(np.random.default_rng(1), 4, 0.003))
+
+
+def test_servers_on_traces_are_told_by_case(on_traces):
+    found = lazy_servers.server_on_trace_values(on_traces)
+    assert found["measured"]
+    assert found["lacks"] == "nothing"
+    assert [case["name"] for case in found["cases"]][1] == "Rice-like, 2004-like disk"
+    case = found["cases"][1]
+    assert (case["clients"], case["rounds"], case["best"]) == ("256", "4", "threads")
+    assert case["over_plain"].startswith(("1.47", "1.48"))
+    told = {row["server"]: row for row in case["servers"]}
+    assert (told["NB-B"]["turns"], told["NB-LAIO"]["turns"], told["threads"]["turns"]) == ("40.0", "0", "—")
+    assert {row["server"]: row["paths"] for row in case["paths"]}["NB-LAIO"] == (
+        "80\u202f% ordinary calls and 20\u202f% blocked, continued"
+    )
+    assert {row["within"] for row in found["fits"]["rows"] if row["server"] == "NB-LAIO"} == {"yes"}
+    assert {row["within"] for row in found["fits"]["rows"] if row["server"] == "NB-pool"} == {"no"}
+
+
+def test_what_a_machine_lacks_for_traces_is_said_once(on_traces, synthetic):
+    rows = synthetic.lazy.trace_rows(np.random.default_rng(1), 2)
+    lost = pd.DataFrame(synthetic.lazy.unavailable(rows, "no-disk: there is no loop device"))
+    found = lazy_servers.server_on_trace_values(lost)
+    assert not found["measured"]
+    assert found["why"] == found["lacks"] == "no-disk: there is no loop device"
+    late = on_traces.assign(valid=False, status="invalid", reason="generator-late: 40 %")
+    assert lazy_servers.server_on_trace_values(late)["lacks"] == "nothing"  # the machine lacks nothing
+    nothing = lazy_servers.server_on_trace_values(pd.DataFrame())
+    assert nothing["why"] == "this profile has no valid trials of it"

@@ -42,12 +42,6 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
         "why": _why(frame, "traces"),
         "lacks": listed(dict.fromkeys(why for why in lacking if why)) or "nothing",
         "cases": [_case(case, crowd) for case, crowd in crowds.items()],
-        "rows": [
-            _server(case, crowd, server)
-            for case, crowd in crowds.items()
-            for server in in_order(crowd["server"].unique())
-        ],
-        "paths": [row for case, crowd in crowds.items() for row in _paths(case, crowd)],
         "storage": _storage(warm),
         "cold": _cold(frame),
         "open": _open(frame),
@@ -107,10 +101,12 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         "stall_over": _ratio(lazy_servers.stall_ratios(crowd, PLAIN, LAZY)),
         "longest_plain": _us(held["plain"]),
         "longest_lazy": _us(held["lazy"]),
+        "servers": [_server(crowd, server) for server in in_order(crowd["server"].unique())],
+        "paths": _paths(crowd),
     }
 
 
-def _server(case: Case, crowd: pd.DataFrame, server: str) -> Values:
+def _server(crowd: pd.DataFrame, server: str) -> Values:
     """A line of the table: a server with many clients."""
     mine = crowd[crowd["server"] == server]
     device = pd.to_numeric(mine["device_read_bytes"]) / lazy_servers.window_s(mine)
@@ -118,7 +114,6 @@ def _server(case: Case, crowd: pd.DataFrame, server: str) -> Values:
     loops = server != lazy_servers.NO_LOOP
     longest = pd.to_numeric(mine["turn_max_us"]).max() if "turn_max_us" in mine and loops else float("nan")
     return {
-        "case": case.name,
         "server": server,
         "replies": _number(_mean(crowd, server, "replies_per_s")),
         "mean": _us(_mean(crowd, server, "latency_mean_us")),
@@ -131,7 +126,7 @@ def _server(case: Case, crowd: pd.DataFrame, server: str) -> Values:
     }
 
 
-def _paths(case: Case, crowd: pd.DataFrame) -> list[Values]:
+def _paths(crowd: pd.DataFrame) -> list[Values]:
     """How the calls of each server went, the shares of one per cent and more in words."""
     found = []
     for server in in_order(crowd["server"].unique()):
@@ -141,7 +136,7 @@ def _paths(case: Case, crowd: pd.DataFrame) -> list[Values]:
         shares = sorted(((count / total, name) for name, count in calls.items()), reverse=True)
         words = listed(f"{fmt_percent(share)} {name}" for share, name in shares if share >= 0.01)
         if words:
-            found.append({"case": case.name, "server": server, "paths": words})
+            found.append({"server": server, "paths": words})
     return found
 
 
