@@ -289,7 +289,8 @@ class Test:
 
     kind ``gain``     the ratio is above 1; with ``published`` > 1 also by how much
     kind ``matches``  the ratio is at least ``least``, 0.95 unless the claim sets another bound
-    kind ``equal``    the ratio lies inside ±5 %
+    kind ``equal``    the ratio lies inside ±5 %; one that lies above is not explained
+    kind ``alike``    the ratio lies inside ±5 %, which one that lies outside for certain, on either side, refutes
     """
 
     __test__ = False  # not a test case of pytest
@@ -310,6 +311,9 @@ class Test:
             return {}
         if self.kind == "matches":
             return {"differs": effect.p_unlike(self.least)}
+        if self.kind == "alike":
+            outside = 2 * min(effect.p_above(NEGLIGIBLE), effect.p_below(1 / NEGLIGIBLE))
+            return {"within": effect.p_within(NEGLIGIBLE), "outside": min(1.0, outside)}
         p = {"differs": effect.p_unlike(), "within": effect.p_within(NEGLIGIBLE)}
         if self.kind == "gain" and self.published is not None:
             p["smaller"] = effect.p_below(self.published)
@@ -320,7 +324,9 @@ class Test:
         level = 1 - CONFIDENCE
         if not self.effect.decided:
             return "undecided"
-        differs, within = p["differs"] < level, p.get("within", 1.0) < level
+        differs, within = p.get("differs", 1.0) < level, p.get("within", 1.0) < level
+        if self.kind == "alike":
+            return "reproduced" if within else "reversed" if p["outside"] < level else "undecided"
         if self.kind == "matches":
             return (
                 ("reproduced" if self.effect.value > self.least else "reversed") if differs else "undecided"

@@ -141,10 +141,10 @@ CASES = {
     "L6": ("reproduced", [(served(0.9), "shrunk"), (served(0.787), "vanished"), (served(0.6), "reversed")]),
     "L7": ("analog agrees", [(served(0.85), "shrunk"), (served(0.5), "reversed")]),
     "L8": ("analog agrees", [(served(0.7), "reversed")]),
-    "L9": ("reproduced", [(costing(1.2), "undecided"), (costing(0.8), "shrunk")]),
+    "L9": ("reproduced", [(costing(1.2), "reversed"), (costing(0.8), "reversed")]),
     "L10": (
         "reproduced",
-        [(served(0.7), "reversed"), (served(1 / 1.287), "vanished"), (costing(1.2), "undecided")],
+        [(served(0.7), "reversed"), (served(1 / 1.287), "vanished"), (costing(1.2), "reversed")],
     ),
     "L6-many": ("reproduced", [(served(0.7), "reversed"), (served(1 / 1.276, disk="2004"), "reproduced")]),
     "L6-cold": ("reproduced", [(served(0.7, experiment="traces-cold"), "reversed")]),
@@ -155,7 +155,7 @@ CASES = {
         [(waiting(10.0, experiment="traces-open", disk="own"), "vanished"), (waiting(300.0), "reversed")],
     ),
     "L7-stall": ("reproduced", [(held_up(6.0, disk="own"), "vanished"), (held_up(90.0, disk="own"), "reversed")]),
-    "L9-cpu": ("reproduced", [(costing(1.2, server="LAIO-LAIO"), "undecided")]),
+    "L9-cpu": ("reproduced", [(costing(1.2, server="LAIO-LAIO"), "reversed")]),
 }  # fmt: skip
 
 

@@ -199,6 +199,9 @@ def test_verdict_words():
     assert verdict(1.01, kind="equal") == "reproduced"
     assert verdict(0.8, kind="equal") == "shrunk"
     assert verdict(1.3, kind="equal") == "undecided"
+    assert verdict(1.01, kind="alike") == "reproduced"
+    assert verdict(1.3, kind="alike") == verdict(0.8, kind="alike") == "reversed"
+    assert verdict(1.05, kind="alike") == verdict(1.3, spread=0.9, kind="alike") == "undecided"
 
 
 def test_nothing_is_decided_inside_the_detection_floor_or_without_an_interval():
