@@ -6,8 +6,7 @@ recalled, and no number of it is used. The files do not fit into memory where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 
 from retrospective.analysis import lazy_servers
 from retrospective.analysis.claims import lazy
-from retrospective.analysis.claims.claim import Claim, Tests, tested, whole
+from retrospective.analysis.claims.claim import Claim, Reason, Tests, tested, whole
 from retrospective.analysis.evidence import Evidence, effect
 from retrospective.analysis.formatting import fmt_integer, fmt_percent
 from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, LAZY_SERVERS, PLAIN, URING, Case
@@ -194,8 +193,18 @@ def held(experiment: str = "traces") -> Mechanism:
 # ------------------------------------------------------------------------------------------------- claims
 
 
-def _why(*experiments: str) -> Callable[[Evidence], str]:
-    return lambda evidence: lazy_servers.why_missing(evidence.frame, experiments)
+def _why_of(servers: tuple[str, ...], *experiments: str) -> Reason:
+    """Why the first of these servers that has lost trials has lost them."""
+
+    def missing(evidence: Evidence) -> str:
+        reasons = (lazy_servers.why_missing(evidence.frame, experiments, server) for server in servers)
+        return next((reason for reason in reasons if reason), "")
+
+    return missing
+
+
+def _why(*experiments: str) -> Reason:
+    return _why_of((LAZY,), *experiments)
 
 
 def _claim(
@@ -287,7 +296,7 @@ def today() -> list[Claim]:
             "A lazy server by io_uring serves at least what one by upcalls does, with many clients.",
             _between(URING, LAZY, "replies_per_s", "matches"),
             spilled(URING),
-            missing=partial(_why_of, URING),
+            missing=_why_of((URING,), "traces"),
         ),
         question(
             "L7-hot",
@@ -303,7 +312,7 @@ def today() -> list[Claim]:
             "At the same offered load, cached files answer sooner at the 99th percentile with a lazy server.",
             _open,
             held("traces-open"),
-            missing=_why("traces-open"),
+            missing=_why_of((LAZY, PLAIN), "traces-open"),  # without PLAIN's peak there is no load to offer
         ),
         question(
             "L7-stall",
@@ -322,7 +331,3 @@ def today() -> list[Claim]:
             missing=_why("fits-cpu"),
         ),
     ]
-
-
-def _why_of(server: str, evidence: Evidence) -> str:
-    return lazy_servers.why_missing(evidence.frame, ("traces",), server)
