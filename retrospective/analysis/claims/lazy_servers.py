@@ -301,9 +301,16 @@ def today() -> list[Claim]:
         question(
             "L7-hot",
             "whom a held loop holds",
-            f"With many clients, the 99th percentile of *cached* files is at least {HOT:g} times lower with a lazy "
-            "server than with one that makes the calls itself.",
-            _between(PLAIN, LAZY, "hot_latency_p99_us", "matches", HOT),
+            f"On a disk as of 2004 and with many clients, the 99th percentile of *cached* files is at least {HOT:g} "
+            "times lower with a lazy server than with one that makes the calls itself.",
+            _between(PLAIN, LAZY, "hot_latency_p99_us", "matches", HOT, disk="2004"),
+            held(),
+        ),
+        question(
+            "L7-hot-own",
+            "the same on this machine's disk",
+            f"On the machine's own disk and with many clients, it is at least {HOT:g} times lower, too.",
+            _between(PLAIN, LAZY, "hot_latency_p99_us", "matches", HOT, disk="own"),
             held(),
         ),
         question(
