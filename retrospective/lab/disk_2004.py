@@ -22,6 +22,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Self
@@ -43,6 +44,7 @@ _MADE_AT = "1088294400"
 _FEATURES = "none,extent,filetype,dir_index,large_file,sparse_super,flex_bg"
 
 #: A disk that is not there after this long, or does not end, never will. Making an image may take longer.
+_EVICT_S = 2.0
 _PATIENCE_S = 20.0
 _MKFS_PATIENCE_S = 300.0
 
@@ -152,10 +154,16 @@ class Disk2004:
         return self._root
 
     def evict(self) -> None:
-        """Throw all the files' pages out of memory."""
+        """Throw all the files' pages out of memory; those of replies on their way go when these have arrived."""
         places = {self._fileset.on_disk(file).relative_to(self._fileset.root) for file in self._fileset.files}
-        for place in sorted(places):
-            pagecache.evict(self.folder / place)
+        paths = [self.folder / place for place in sorted(places)]
+        deadline = time.monotonic() + _EVICT_S
+        while True:
+            for path in paths:
+                pagecache.evict(path)
+            if not pagecache.share_of_all(paths) or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
 
     def hurry(self, hurry: bool) -> None:
         """Let reads take no time from now on, or again their own: for warming, which is not measured."""
