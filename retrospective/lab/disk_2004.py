@@ -22,7 +22,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Self
@@ -44,7 +43,6 @@ _MADE_AT = "1088294400"
 _FEATURES = "none,extent,filetype,dir_index,large_file,sparse_super,flex_bg"
 
 #: A disk that is not there after this long, or does not end, never will. Making an image may take longer.
-_EVICT_S = 2.0
 _PATIENCE_S = 20.0
 _MKFS_PATIENCE_S = 300.0
 
@@ -154,16 +152,10 @@ class Disk2004:
         return self._root
 
     def evict(self) -> None:
-        """Throw all the files' pages out of memory; those of replies on their way go when these have arrived."""
+        """Throw all the files' pages out of memory."""
         places = {self._fileset.on_disk(file).relative_to(self._fileset.root) for file in self._fileset.files}
-        paths = [self.folder / place for place in sorted(places)]
-        deadline = time.monotonic() + _EVICT_S
-        while True:
-            for path in paths:
-                pagecache.evict(path)
-            if not pagecache.share_of_all(paths) or time.monotonic() > deadline:
-                return
-            time.sleep(0.01)
+        for place in sorted(places):
+            pagecache.evict(self.folder / place)
 
     def hurry(self, hurry: bool) -> None:
         """Let reads take no time from now on, or again their own: for warming, which is not measured."""
