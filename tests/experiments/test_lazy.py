@@ -38,7 +38,7 @@ def test_the_paper_profile_has_every_experiment_engine_and_cell_in_time():
     found = by_experiment(lazy.plan(profile, PEAKS))
     assert set(found) == set(lazy.EXPERIMENTS)
     assert profile.rounds >= 10
-    assert lazy.seconds(profile) < 40 * 60
+    assert lazy.seconds(profile) < 60 * 60
     assert {p.design for p in found["cost"]} == {p.design for p in found["held"]} == set(lazy.SERIES)
     cells = {(p.options["operation"], p.options["state"]) for p in found["held"]}
     assert cells == set(lazy.HELD)
@@ -79,7 +79,7 @@ def test_what_decides_no_claim_is_seen_once_in_the_quick_profile():
 def test_the_server_has_more_rounds_where_its_cpu_is_to_be_shown_alike():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     rounds = {(t.experiment, own) for t, own in zip(plan.trials, plan.rounds_of, strict=True)}
-    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {16}
+    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {40}
     assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface", *ON_TRACES)} == {
         10
     }
@@ -234,7 +234,7 @@ def on_traces(name, peaks=PEAKS):
     return [*traces.planned(lazy.PROFILES[name], peaks)]
 
 
-@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 30), ("paper", 17 * 60)])
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 30), ("paper", 22 * 60)])
 def test_servers_on_traces_take_their_time_and_no_more(name, most_s):
     assert sum(trial.seconds() * rounds for trial, rounds in on_traces(name)) < most_s
 

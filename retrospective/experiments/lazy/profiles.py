@@ -198,9 +198,10 @@ PROFILES = {
         surface={"activation": Grid(), **dict.fromkeys(("uring", "nowait", "pool"), _THIN)},
         surface_s=0.35,
         calibration_steps=6,
-        rounds_by={"lazy-cpu": 16, "surface": 3},
+        rounds_by={"lazy-cpu": 40, "surface": 3},
         parts=(
-            Part("fits-cpu", RICE, _FITS, _LAZY, 10, clients=(64,)),
+            # Beyond the tenth round there is nothing but CPU per reply: what is compared follows at once on the other.
+            Part("fits-cpu", RICE, _FITS, _LAZY, 30, clients=(64,)),
             # A peak is one of these places, and so is that of whom it is compared with: as many rounds at each.
             Part("traces", RICE, _SPILLS, _JUDGED, 10, clients=(64, 256, MOST_CLIENTS), duration_s=0.8),
             Part("traces", BERKELEY, _SPILLS, _FEW, 10, clients=(64, 256), duration_s=0.8),
