@@ -74,7 +74,8 @@ static struct laio *open_laio(const struct options *options)
     const unsigned threads = (unsigned)(processes ? options->lazy_processes : options->lazy_threads);
     const struct laio_options wanted = {.operations = LAZY_OPERATIONS,
                                         .threads = threads,
-                                        .threads_at_first = options->network == NETWORK_LAZY ? threads : 0,
+                                        .threads_at_first =
+                                            processes || options->network == NETWORK_LAZY ? threads : 0,
                                         .watch = options->watch};
     char why[256];
     struct laio *laio = laio_open(options->engine, &wanted, why, sizeof why);

@@ -136,3 +136,11 @@ def test_a_lazy_network_has_its_threads_at_once(serve, small, client, engine):
             assert c.ask("/1k.bin").status == 200
     assert server.stop() == 0
     assert server.counters()["lazy_calls"] > 20
+
+
+def test_amped_has_as_many_processes_as_are_asked_for(serve, small, client):
+    server = serve("lazy", small.root, engine="amped", lazy_processes=7)
+    with client(server.address) as c:
+        assert c.ask("/1k.bin").status == 200
+    assert len(Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()) == 7
+    assert server.stop() == 0

@@ -47,7 +47,16 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
         "open": _open(frame),
         "fits": _fits(frame),
         "has_2004": any(case.disk == "2004" for case in crowds),
+        "amped_helpers": _amped_helpers(warm),
     }
+
+
+def _amped_helpers(found: pd.DataFrame) -> str:
+    """NB-AMPED's helper processes, in which it has one thread each, as it has one itself."""
+    if not len(found) or "threads_peak" not in found:
+        return UNMEASURED
+    threads = pd.to_numeric(found.loc[found["server"] == AMPED, "threads_peak"]).median()
+    return fmt_integer(threads - 1) if known(threads) else UNMEASURED
 
 
 def _by_case(found: pd.DataFrame) -> list[tuple[Case, pd.DataFrame]]:
@@ -92,6 +101,9 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         "rounds": fmt_integer(crowd["round"].nunique()),
         "best": beside.rival or UNMEASURED,
         "over_best": _ratio(beside.ratios, beside.choices),
+        "cpu_over_best": _ratio(lazy_servers.over(crowd, "server_cpu_us_per_reply", LAZY, beside.rival))
+        if beside.rival
+        else MISSING,
         "over_plain": _ratio(lazy_servers.over(crowd, "replies_per_s", LAZY, PLAIN)),
         "over_amped": _ratio(lazy_servers.over(crowd, "replies_per_s", LAZY, AMPED)),
         "uring_over": _ratio(lazy_servers.over(crowd, "replies_per_s", URING, LAZY)),
