@@ -258,7 +258,7 @@ def test_the_paper_profile_has_what_claims_are_judged_on():
         *lazy_servers.LAZY_SERVERS,
     }
     assert len({t.load["clients"] for t in found["fits-cpu"]}) == 1, "costs are compared at one place"
-    assert {rounds for t, rounds in planned if t.experiment == "fits-cpu"} == {10}
+    assert {rounds for t, rounds in planned if t.experiment == "fits-cpu"} == {30}
     for workload, disk in itertools.product(lazy_servers.TRACES, lazy_servers.DISKS):
         case = [t for t in found["traces"] if (t.workload, t.storage.disk) == (workload, disk)]
         if case:
