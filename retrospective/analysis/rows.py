@@ -17,6 +17,7 @@ IDENTITY = (
     *("experiment", "design", "label", "workload", "charge", "target_per_s", "round", "machine"),
     *("accept_limit", "clients", "backlog", "timeout_ms", "defer_accept_s", "work_us"),
     *("server", "disk", "memory_ratio", "cache"),
+    *("measure", "mix", "timers", "beside", "processes", "granularity_us", "price"),
 )
 WORKLOADS = ("one-packet", "specweb99-like")
 
