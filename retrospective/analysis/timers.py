@@ -1,7 +1,8 @@
 """What the probes of the timers chapter say: prices of operations and wake-ups, the wall, its floors; a value a round.
 
 A cell of the wall is so many processes with a timer of a granularity each, and a series: a way of being awake in time.
-It is run twice, since the instrument that counts cores keeps CPUs from halting: ``cores`` with it, ``lateness`` without.
+It is run twice, since the instrument that counts cores keeps CPUs from halting: ``cores`` with it, ``lateness``
+without.
 What was not measured is empty, never an error.
 """
 
@@ -221,7 +222,7 @@ def served(found: pd.DataFrame, series: str) -> pd.Series:
 def cpus(frame: pd.DataFrame) -> int:
     """How many CPUs the processes ran on (2 where no row says)."""
     found = trials(frame, "wall")
-    lists = found["timer_interrupts"] if "timer_interrupts" in found else ()
+    lists = found.get("timer_interrupts", ())
     stored = (json.loads(text) for text in lists if isinstance(text, str) and text)
     return max((len(one) for one in stored if one), default=2)
 
@@ -267,7 +268,7 @@ def domain_cell(frame: pd.DataFrame) -> Cell | None:
 
 
 def domain_floor(frame: pd.DataFrame, series: str = DOMAIN) -> pd.Series:
-    """Cores burnt by a domain ÷ its floor (a wake-up on the same CPU × expiries delivered a second): a value a round."""
+    """Cores burnt by a domain ÷ its floor, a wake-up on the same CPU for each expiry delivered: a value a round."""
     cell = domain_cell(frame)
     if cell is None:
         return pd.Series(dtype=float)
