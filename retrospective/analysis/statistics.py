@@ -1,8 +1,9 @@
 """Effects, intervals, floors and verdicts.
 
-An effect is the geometric mean of ratios paired within rounds: both members of a pair ran minutes
-apart on the same machine, so what drifts between rounds cancels. Its interval is Student's t on the
-logarithms; a percentile bootstrap of five values would cover 87 %, not 95 %.
+An effect is the geometric mean of ratios paired within rounds: both members of a pair ran minutes, or
+where a few percent decide about a second, apart on the same machine, so what drifts between rounds
+cancels. Its interval is Student's t on the logarithms; a percentile bootstrap of five values would
+cover 87 %, not 95 %.
 
 Intervals are 95 % each and unadjusted, so that they can be read singly. Verdict words come in two
 families for each chapter: what 2004's paper claimed, and the questions of today beside it (the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,18 @@ class Plan:
 
     Not every trial needs as many rounds: ``rounds_of`` says of each, in the order of ``trials``, in how many it takes
     part, the first ones. Where it is empty all take part in all ``rounds``.
+
+    A round of minutes is no pair: what neighbours on the host take changes within seconds. Trials of which ``group``
+    says the same run one right after the other, at a place in the round that is shuffled as any other is; those of
+    which it says ``None`` stand alone. Every second round has a group's order of the round before in reverse (ABBA):
+    over both none is nearer to what ran before, and a drift cancels.
     """
 
     trials: Sequence[Trial | Probe]
     rounds: int
     seed: int
     rounds_of: Sequence[int] = ()
+    group: Callable[[Trial | Probe], Hashable | None] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -46,9 +52,18 @@ class Plan:
 
     def round(self, number: int) -> list[Trial | Probe]:
         """Those that take part in a round in their order, which depends on them, seed and number alone."""
-        order = [trial for trial, own in zip(self.trials, self.rounds_of, strict=True) if number < own]
+        units: dict[Hashable, list[Trial | Probe]] = {}
+        for place, (trial, own) in enumerate(zip(self.trials, self.rounds_of, strict=True)):
+            if number < own:
+                key = self.group(trial)
+                units.setdefault((None, place) if key is None else (key,), []).append(trial)
+        order = [*units.items()]
         random.Random(f"{self.seed} {number}").shuffle(order)
-        return order
+        for key, members in order:
+            random.Random(f"{self.seed} {number // 2} {key}").shuffle(members)
+            if number % 2:
+                members.reverse()
+        return [trial for _, members in order for trial in members]
 
     def ordered(self) -> Iterator[tuple[int, Trial | Probe]]:
         """Every (round, trial), one round after the other."""

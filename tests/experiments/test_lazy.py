@@ -79,7 +79,7 @@ def test_what_decides_no_claim_is_seen_once_in_the_quick_profile():
 def test_the_server_has_more_rounds_where_its_cpu_is_to_be_shown_alike():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     rounds = {(t.experiment, own) for t, own in zip(plan.trials, plan.rounds_of, strict=True)}
-    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {40}
+    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {60}
     assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface", *ON_TRACES)} == {
         10
     }
@@ -258,7 +258,9 @@ def test_the_paper_profile_has_what_claims_are_judged_on():
         *lazy_servers.LAZY_SERVERS,
     }
     assert len({t.load["clients"] for t in found["fits-cpu"]}) == 1, "costs are compared at one place"
-    assert {rounds for t, rounds in planned if t.experiment == "fits-cpu"} == {30}
+    rounds = {t.server: rounds for t, rounds in planned if t.experiment == "fits-cpu"}
+    assert {lazy_servers.PLAIN, lazy_servers.LAZY} <= {name for name, own in rounds.items() if own == 80}
+    assert min(rounds.values()) == 20
     for workload, disk in itertools.product(lazy_servers.TRACES, lazy_servers.DISKS):
         case = [t for t in found["traces"] if (t.workload, t.storage.disk) == (workload, disk)]
         if case:
@@ -279,6 +281,22 @@ def test_what_is_compared_is_asked_the_same():
             )
             places.setdefault(place, []).append(trial.server)
         assert all(len(set(names)) == len(names) for names in places.values())
+
+
+def test_whose_cpu_is_compared_runs_one_right_after_the_other():
+    plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
+    for number in (0, 9, 10, 30, 70):
+        keys = [trials.compared(one) for one in plan.round(number)]
+        runs = [key for key, _ in itertools.groupby(keys) if key]
+        assert len(runs) == len(set(runs)), "a group is in one piece"
+        grouped = [one for one in plan.round(number) if trials.compared(one)]
+        assert {one.experiment for one in grouped} <= {"lazy-cpu", "fits-cpu"}
+        pairs = {}
+        for one in grouped:
+            if one.experiment == "lazy-cpu":
+                pairs.setdefault(trials.compared(one), []).append(one.options["engine"])
+        assert all(sorted(engines) == sorted(settings.SERVER_ENGINES) for engines in pairs.values())
+        assert len(pairs) == (6 if number < 60 else 0)
 
 
 def test_no_time_out_can_hide_how_long_a_reply_took():

@@ -52,6 +52,32 @@ def test_a_trial_takes_part_in_as_many_rounds_as_it_is_given_with_all_others_of_
     assert plan.round(1) == Plan("abc", rounds=2, seed=1, rounds_of=(2, 2, 1)).round(1)
 
 
+def test_what_is_compared_follows_at_once_wherever_its_round_has_it():
+    upper = "ABC"
+    plan = Plan((*TRIALS, *upper), rounds=99, seed=3, group=lambda one: one.isupper() or None)
+    rounds = [plan.round(number) for number in range(99)]
+    assert all(sorted(order) == sorted((*TRIALS, *upper)) for order in rounds)
+    places = [sorted(order.index(one) for one in upper) for order in rounds]
+    assert all(place == [*range(place[0], place[0] + len(upper))] for place in places)
+    assert {place[0] for place in places} == {*range(len(TRIALS) + 1)}, "a group is not always first or last"
+    assert rounds == [plan.round(number) for number in range(99)]
+
+
+def test_a_group_s_order_is_shuffled_and_turned_round_in_every_second_round():
+    plan = Plan((*TRIALS, *"ABC"), rounds=60, seed=3, group=lambda one: one.isupper() or None)
+    orders = ["".join(one for one in plan.round(number) if one in "ABC") for number in range(60)]
+    assert len(set(orders)) == 6
+    assert all(there == back[::-1] for there, back in zip(orders[::2], orders[1::2], strict=True))
+
+
+def test_groups_are_kept_apart_and_a_round_without_them_is_shuffled_as_any():
+    pairs = Plan("aAbBcC", rounds=40, seed=5, group=str.lower)
+    orders = ["".join(pairs.round(number)).lower() for number in range(40)]
+    assert all(pair * 2 in order for pair in "abc" for order in orders)
+    assert len({order[::2] for order in orders}) == 6
+    assert Plan(TRIALS, 1, seed=7).round(0) == Plan(TRIALS, 1, seed=7, group=ord).round(0), "groups of one"
+
+
 @pytest.mark.parametrize(
     ("rounds_of", "said"),
     [((2, 3), "1 to 2 rounds"), ((0, 2), "1 to 2 rounds"), ((2,), "1 numbers of rounds")],

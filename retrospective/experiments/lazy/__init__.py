@@ -78,7 +78,7 @@ def plan(profile: Profile, peaks: Mapping[str, float]) -> Plan:
         raise ValueError(
             "nothing is left to measure: check experiments, engines and bytes, or take the profile paper"
         )
-    return Plan(planned, max(rounds_of), seed=2004, rounds_of=rounds_of)
+    return Plan(planned, max(rounds_of), seed=2004, rounds_of=rounds_of, group=trials.compared)
 
 
 def seconds(profile: Profile) -> float:

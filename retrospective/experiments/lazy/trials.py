@@ -183,6 +183,19 @@ def servers_under_load(profile: Profile, peaks: Mapping[str, float]) -> Iterator
                     yield server(profile, workload, engine, target, ratio)
 
 
+def compared(planned: Probe | Trial) -> tuple[Any, ...] | None:
+    """Return what a trial shares with those that its CPU time per reply is compared with; ``None`` for all others.
+
+    There a few percent decide, so a :class:`Plan` has those that share it follow one another.
+    """
+    if isinstance(planned, Probe):
+        return None
+    return {
+        "lazy-cpu": ("lazy-cpu", planned.workload, planned.x_ratio),
+        "fits-cpu": ("fits-cpu", planned.workload),
+    }.get(planned.experiment)
+
+
 PROBES = {
     "cost": cost,
     "held": held,
