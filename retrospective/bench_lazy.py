@@ -25,7 +25,8 @@ from retrospective.experiments.lazy.settings import (
 )
 from retrospective.experiments.lazy.traces import Part
 from retrospective.experiments.runner import run_one
-from retrospective.lab.probe import PATHS, RING_PATHS, Probe, run_probe
+from retrospective.lab.probe import Probe, run_probe
+from retrospective.lab.probe_lazy import PATHS, RING_PATHS
 from retrospective.lab.session import UNAVAILABLE
 from retrospective.lab.storage import Storage
 from retrospective.lab.trial import Row, Trial

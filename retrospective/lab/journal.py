@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from retrospective.lab.probe import PROBE_COLUMNS, PROBE_COUNTS, PROBE_TEXT
+from retrospective.lab.probe import PROBE_COLUMNS, PROBE_COUNTS, PROBE_FLAGS, PROBE_TEXT
 from retrospective.lab.trial import ROW_COLUMNS
 
 if TYPE_CHECKING:
@@ -187,6 +187,8 @@ def _plain(value: Any) -> Any:
 def _dtype(name: str) -> str:
     if name in TEXT or name in PROBE_TEXT:
         return "str"
+    if name in PROBE_FLAGS:
+        return "boolean"
     return "bool" if name == "valid" else "Int64" if name in COUNTS else "float64"
 
 

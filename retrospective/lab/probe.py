@@ -1,9 +1,9 @@
-"""A probe: one run of a program that measures by itself, as lazybench does, and whether it counts.
+"""A probe: one run of a program that measures by itself, as lazybench and ticker do, and whether it counts.
 
-No server, no client, no network: the program drives its own loop on the server's CPU and says what it found as one
-JSON object. A probe counts (``valid``) only if every result was right, the page cache was as promised (what was to be
-cold was evicted and then came from the device, what was to be cached never did) and nobody else had the loop's CPU.
-What an engine or this machine does not have is a row of its own kind (``unavailable``), never a result.
+No server, no client, no network: the program drives its own loop and says what it found as one JSON object. What it
+is told, which columns it brings and when a run of it counts (``valid``) is its own: see probe_lazy.py and
+probe_timers.py. What the program or this machine does not have is a row of its own kind (``unavailable``), never a
+result.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import ctypes
 import datetime
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import servers
-from retrospective import paths
-from retrospective.lab.disks import disk_of
+from retrospective.lab.probe_lazy import LAZYBENCH
+from retrospective.lab.probe_program import Program
+from retrospective.lab.probe_timers import TIMER_PROGRAMS
 from retrospective.lab.provenance import CPU_MAP, machine_id
-from retrospective.lab.session import LAZY_PATHS as PATHS
 from retrospective.lab.session import UNAVAILABLE, Rejected
 from retrospective.lab.trial import ROW_COLUMNS, key_of, sharing_cpu
 
@@ -33,63 +35,18 @@ Row = dict[str, Any]
 
 SCHEMA = 1
 
-#: Where the program's files lie: on a disk, if the build folder does.
-FOLDER = paths.BUILD / "lazybench"
+PROGRAMS: dict[str, Program] = {program.name: program for program in (LAZYBENCH, *TIMER_PROGRAMS)}
 
-QUANTILES = ("p50", "p90", "p99", "p999", "max")
-#: What a trial's row has besides ROW_COLUMNS, in the program's words unless it names no unit.
-PROBE_TEXT = (
-    *("program", "engine", "watch", "operation", "state", "busy", "file_system"),
-    *("held_histogram", "plain_histogram", "resumed_histogram"),
-)
-RING_PATHS = ("inline", "poll", "worker", "async")
-PROBE_COUNTS = (
-    *("bytes", "samples", "errors", "threads", "grown", "completions"),
-    *("voluntary_switches", "involuntary_switches"),  # of the loop's thread, if it is the same one at the end
-    *("process_voluntary_switches", "process_involuntary_switches"),
-    *(f"path_{name}" for name in PATHS),
-    *(f"ring_{name}" for name in RING_PATHS),
-    *("upcalls_false", "upcalls_lost", "missed", "stolen", "blocks", "calls", "lazy_calls"),
-    *("block_operations", "in_flight", "rescued", "competitors"),
-    *("device_write_bytes", "disk_read_bytes", "disk_write_bytes"),
-    *("concurrency", "cold_reads", "threads_peak", "peak_rss_bytes"),
-)
-PROBE_LEVELS = (
-    *(f"{what}_{time}" for what in ("call", "plain", "glibc", "raw_nowait") for time in ("ns", "cpu_ns")),
-    *(f"ratio_{what}{q}" for what in ("plain", "glibc", "raw_nowait") for q in ("", "_p10", "_p90")),
-    *(f"{what}_{q}_ns" for what in ("held", "total", "plain", "resumed") for q in QUANTILES),
-    *("with_ns", "without_ns", "added_ns", "added_p10_ns", "added_p90_ns", "added_ratio"),
-    *("cpu_us", "evicted_share"),
-    # Lazy reads beside eager ones: asked for and got in memory, how much of it stayed there, and how fast both were.
-    *("hit_share", "hit_share_got", "hot_resident_share", "paused_share"),
-    *("reads_per_s", "reads_per_s_eager", "cpu_us_per_read", "cpu_us_per_read_eager"),
-    *(f"ratio_eager{q}" for q in ("", "_p10", "_p90")),
-)
-PROBE_COLUMNS = (*PROBE_TEXT, *PROBE_COUNTS, *PROBE_LEVELS)
-#: The program's word -> the column's, where the column is to name a unit or what it is a ratio of.
-_RENAMED = {
-    **{"evicted": "evicted_share", "ratio": "added_ratio", "lazy": "lazy_calls"},
-    **{"hot_resident": "hot_resident_share", "paused": "paused_share"},
-}
 
-#: Of a file that was to be cold so much had left the page cache before the first call.
-LEAST_EVICTED = 0.95
-#: Of what was to stay in memory beside it so much did.
-LEAST_RESIDENT = 0.99
-#: Others took the CPU from the loop no more often than this, a second. Kernel threads do so some tens of times; another
-#: program that computes, at the end of every slice of 3 ms, 300 times.
-MOST_INVOLUNTARY_PER_S = 200.0
-#: Threads of the program's own share its CPU: waking one may take it from the loop, and its going on takes it back.
-INVOLUNTARY_A_HANDED_CALL = 4
-#: Two loops that take turns on a CPU wake one another: as often a turn (experiment surface).
-INVOLUNTARY_A_TURN = 4
-#: Where the timer watches, a thread looks at the loop this often, on the loop's CPU (laio.h, tick_us).
-TICKS_PER_S = 10_000
-#: Experiments whose own threads share the loop's CPU and take it from one another all the time.
-_SHARED = ("preempted", "sleep")
+def _columns(kind: str) -> tuple[str, ...]:
+    """Columns of a kind that any program brings, each once, in the order of the programs."""
+    return tuple(dict.fromkeys(name for program in PROGRAMS.values() for name in getattr(program, kind)))
 
-#: What a probe takes besides its seconds on our reference machine: files are made once, evicted anew.
-OVERHEAD_S = 0.12
+
+PROBE_TEXT, PROBE_COUNTS, PROBE_FLAGS = _columns("text"), _columns("counts"), _columns("flags")
+#: What rows of probes have besides ROW_COLUMNS; each has those of its own program.
+PROBE_COLUMNS = _columns("all_columns")
+
 #: A program that has not ended after so long hangs.
 _PATIENCE_S, _PATIENCE = 60.0, 5.0
 _LOG_LINES = 12
@@ -104,8 +61,8 @@ Command = Callable[[], Sequence[str]]
 class Probe:
     """What is to be run. Equal probes have equal keys.
 
-    ``experiment`` is the program's first word, ``options`` are the rest of its command line. ``design`` names the
-    series: an engine, or an engine used in a certain way.
+    ``options`` are the command line of ``program``, one of ``PROGRAMS``. ``design`` names the series: an engine or a
+    driver, or one of them used in a certain way.
     """
 
     chapter: str
@@ -123,7 +80,8 @@ class Probe:
 
     def seconds(self) -> float:
         """About how long it takes, seconds."""
-        return float(self.options.get("seconds", 1.0)) + OVERHEAD_S
+        program = PROGRAMS[self.program]
+        return program.measures_s(self.options) + program.overhead_s(self.options)
 
 
 def run_probe(
@@ -138,22 +96,17 @@ def run_probe(
 
     Raises only what no repetition would mend: ``BuildError``, and ``ValueError`` for options that the program refuses.
     """
+    program, options = PROGRAMS[probe.program], probe.options
     executable = servers.binary(probe.program)
     binary, machine, kernel = servers.binary_hash(executable), machine_id(), os.uname().release
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    duration_s = float(probe.options.get("seconds", 1.0))
-    row: Row = dict.fromkeys((*ROW_COLUMNS, *PROBE_COLUMNS))
+    duration_s = program.measures_s(options)
+    row: Row = dict.fromkeys((*ROW_COLUMNS, *program.all_columns))
     row |= {
         "key": probe.key(binary, machine, kernel, round),
         "schema": SCHEMA,
         **{
             name: getattr(probe, name)
             for name in ("chapter", "experiment", "kind", "profile", "design", "label", "program")
-        },
-        # What was asked for, so that a row without a result says what it is no result of.
-        **{
-            name: probe.options.get(name.replace("_", "-"))
-            for name in ("engine", "watch", "operation", "state", "bytes", "busy", "hit_share", "concurrency")
         },
         "round": round,
         "attempt": attempt,
@@ -162,37 +115,45 @@ def run_probe(
         "binary": binary,
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "duration_s": duration_s,
-        "options": json.dumps(probe.options, sort_keys=True),
-        "file_system": disk_of(FOLDER)["file_system"],
+        "options": json.dumps(options, sort_keys=True),
+        **program.asked(options),  # so that a row without a result says what it is no result of
     }
-    if command is None:
-        # Files and order of calls are drawn anew in every round, and alike for all that are compared within one.
-        options = {"cpu": CPU_MAP["server"], "seed": round + 1, "folder": FOLDER, **probe.options}
-        words = [str(executable), probe.experiment, *servers.arguments(options)]
-    else:
-        words = [*command()]
+    words = [*command()] if command else [str(executable), *_words(program, probe, round)]
     if limit_s is None:
         limit_s = _PATIENCE_S + _PATIENCE * duration_s
     outcome: Row = {"valid": True, "status": "ok", "reason": ""}
-    with _Run(words, limit_s) as run:
+    with _Run(words, limit_s, program.folder) as run:
         try:
             report = run.report()
-            row |= columns(report)
-            judge(row, report, run.elapsed_s)
+            row |= program.columns(options, report)
+            if "preemptions" in program.counts:
+                row["preemptions"] = run.preemptions
+            program.judge(row, report, run.elapsed_s)
         except Rejected as rejected:
             outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
         row |= outcome | {"log": run.log()}
     return row
 
 
+def _words(program: Program, probe: Probe, number: int) -> list[str]:
+    """Return the words after the program's name."""
+    options = program.defaults(number) | probe.options
+    if program.leads is None:
+        return servers.arguments(options)
+    first = probe.experiment if program.leads == "experiment" else options.pop(program.leads)
+    return [first, *servers.arguments(options)]
+
+
 class _Run:
     """A program run to its end, with a limit; whatever it started ends with it."""
 
-    def __init__(self, words: Sequence[str], limit_s: float) -> None:
+    def __init__(self, words: Sequence[str], limit_s: float, folder: Path | None) -> None:
         self._words = words
         self._limit_s = limit_s
+        self._folder = folder
         self._stack = contextlib.ExitStack()
         self.elapsed_s = 0.0
+        self.preemptions = 0  # of the program and of those that it waited for
 
     def __enter__(self) -> _Run:
         self._output, self._said = (self._memory(name) for name in ("output", "said"))
@@ -204,6 +165,7 @@ class _Run:
 
         # CPU 1 is the program's partner's and ours; we sleep until it ends.
         with sharing_cpu(CPU_MAP["lab"]) if len(everywhere) > 1 else contextlib.nullcontext():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw
             begin = time.monotonic()
             process = subprocess.Popen(
                 self._words,
@@ -222,6 +184,7 @@ class _Run:
                 code = process.wait()
             self._code = code if ended else None
             self.elapsed_s = time.monotonic() - begin
+            self.preemptions = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw - before
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -247,7 +210,9 @@ class _Run:
         text = os.pread(self._said, 1 << 20, max(0, os.fstat(self._said).st_size - 4096)).decode(
             errors="replace"
         )
-        return "\n".join(text.replace(str(FOLDER), "FOLDER").splitlines()[-_LOG_LINES:])
+        if self._folder:
+            text = text.replace(str(self._folder), "FOLDER")
+        return "\n".join(text.splitlines()[-_LOG_LINES:])
 
     def report(self) -> dict[str, Any]:
         """What it found (exit 0, or 1 where results were wrong); raises ``Rejected`` if it found nothing."""
@@ -274,56 +239,4 @@ class _Run:
         raise Rejected("no-report", f"it printed {text[:60]!r} instead of a JSON object", "failed")
 
 
-# ------------------------------------------------------------------------------------------- into columns
-
-
-def columns(report: Mapping[str, Any]) -> Row:
-    """Turn the program's report into columns of a row."""
-    row: Row = {}
-    for name, value in report.items():
-        column = _RENAMED.get(name, name)
-        if column in PROBE_COLUMNS or column == "device_read_bytes":
-            row[column] = json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
-    row |= {f"path_{path}": count for path, count in (report.get("paths") or {}).items() if path in PATHS}
-    ring = report.get("ring_paths") or {}
-    return row | {f"ring_{path}": count for path, count in ring.items() if path in RING_PATHS}
-
-
-def judge(row: Mapping[str, Any], report: Mapping[str, Any], elapsed_s: float) -> None:
-    """Raise ``Rejected`` for the first reason why a probe does not count, the gravest first."""
-    if report.get("supported") is False:
-        raise Rejected("unsupported", str(report.get("why") or "it gave no reason"), UNAVAILABLE)
-    if row["errors"]:
-        first = report.get("first_error") or "it does not say which"
-        raise Rejected("wrong-results", f"{row['errors']} of them, the first: {first}", "failed")
-    if not row["samples"]:
-        raise Rejected("no-report", "it made no measurement", "failed")
-    read = row["device_read_bytes"]
-    hit_share = row["hit_share"] if row["experiment"] == "surface" else None
-    if row["state"] == "cold" or (hit_share is not None and hit_share < 1):
-        evicted = row["evicted_share"]
-        if evicted is not None and evicted < LEAST_EVICTED:
-            raise Rejected("cache-warm", f"{1 - evicted:.0%} of the file stayed in memory")
-        if not read:
-            raise Rejected("cache-warm", "nothing was read from the device")
-    # Where pages were reclaimed, calls that were to find them in memory did block.
-    if hit_share and row["hot_resident_share"] < LEAST_RESIDENT:
-        raise Rejected(
-            "cache-cold", f"{1 - row['hot_resident_share']:.0%} of what was to stay in memory left it"
-        )
-    if (row["state"] == "cached" or row["experiment"] == "preempted" or hit_share == 1) and read:
-        raise Rejected("cache-cold", f"{read} bytes were read from the device")
-    switches = row["involuntary_switches"]
-    if switches is None:
-        switches = row["process_involuntary_switches"]
-    if switches is not None and row["experiment"] not in _SHARED:
-        handed = sum(row[f"path_{path}"] or 0 for path in PATHS if path not in ("inline", "hit", "refused"))
-        ticks = TICKS_PER_S if row["watch"] == "timer" else 0
-        turns = row["samples"] if row["experiment"] == "surface" else 0
-        most = (MOST_INVOLUNTARY_PER_S + ticks) * max(elapsed_s, 0.1)
-        most += INVOLUNTARY_A_HANDED_CALL * handed + INVOLUNTARY_A_TURN * turns
-        if switches > most:
-            raise Rejected("disturbed", f"the CPU was taken away {switches} times in {elapsed_s:.1f} s")
-
-
-__all__ = ["FOLDER", "PROBE_COLUMNS", "Probe", "columns", "judge", "run_probe"]
+__all__ = ["PROBE_COLUMNS", "PROGRAMS", "Probe", "run_probe"]

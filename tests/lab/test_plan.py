@@ -1,8 +1,8 @@
 import pytest
 
 from retrospective.lab.plan import Plan, place_by_ratio
-from retrospective.lab.probe import OVERHEAD_S as OVERHEAD_OF_A_PROBE_S
 from retrospective.lab.probe import Probe
+from retrospective.lab.probe_lazy import OVERHEAD_S as OVERHEAD_OF_A_PROBE_S
 from retrospective.lab.trial import OVERHEAD_S, Trial
 
 TRIALS = tuple("abcdefghij")  # a plan does not look into its trials

@@ -1,5 +1,6 @@
 """Probes, and faults planted in the program: each must make its row invalid, failed or unavailable, for its reason."""
 
+import itertools
 import json
 import os
 import sys
@@ -8,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from retrospective.lab import probe as module
-from retrospective.lab import sweep
+from retrospective.lab import probe_lazy, sweep
 from retrospective.lab.disks import disk_of
 from retrospective.lab.journal import Journal
 from retrospective.lab.plan import Plan
-from retrospective.lab.probe import PROBE_COLUMNS, Probe, run_probe
+from retrospective.lab.probe import PROBE_COLUMNS, PROGRAMS, Probe, run_probe
+from retrospective.lab.probe_lazy import LAZYBENCH
 from retrospective.lab.session import Rejected
 from retrospective.lab.sweep import complete_rounds, run_sweep
 from retrospective.lab.trial import ROW_COLUMNS
@@ -63,14 +64,14 @@ def printing(code=0, **changes):
 def test_the_program_measures_and_its_words_become_columns(engine, release):
     row = run_probe(probe(engine), round=3, attempt=2)
     assert row["valid"] or row["reason"].startswith(("disturbed", "cache-cold")), row["reason"]
-    assert set(row) == {*ROW_COLUMNS, *PROBE_COLUMNS}
+    assert set(row) == {*ROW_COLUMNS, *LAZYBENCH.all_columns}
     assert (row["round"], row["attempt"], row["design"], row["program"]) == (3, 2, engine, "lazybench")
     assert row["call_ns"] > 0
     assert row["errors"] == 0
     assert row["ratio_plain"] == pytest.approx(row["call_ns"] / row["plain_ns"], rel=0.5)
     assert (row["path_inline"] if engine == "plain" else row["path_helper"]) > 0
-    assert row["file_system"] == disk_of(module.FOLDER)["file_system"]
-    assert str(module.FOLDER) not in json.dumps(row)
+    assert row["file_system"] == disk_of(probe_lazy.FOLDER)["file_system"]
+    assert str(probe_lazy.FOLDER) not in json.dumps(row)
 
 
 def test_an_engine_that_asks_first_is_compared_with_the_question_too(release):
@@ -232,7 +233,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(fake, eventually
 
 
 def test_what_it_said_is_kept_without_the_names_of_folders(fake):
-    row = fake(f"import sys; print('cannot open {module.FOLDER}/data', file=sys.stderr); sys.exit(1)")
+    row = fake(f"import sys; print('cannot open {probe_lazy.FOLDER}/data', file=sys.stderr); sys.exit(1)")
     assert row["log"] == "cannot open FOLDER/data"
 
 
@@ -254,12 +255,20 @@ def test_calls_that_wake_helpers_may_cost_the_loop_its_cpu():
         "experiment": "cost", "errors": 0, "samples": 9, "device_read_bytes": 0, "state": "",
         "involuntary_switches": 2000,
     }  # fmt: skip
-    module.judge(row | {"path_helper": 1000}, {}, 0.2)
+    probe_lazy.judge(row | {"path_helper": 1000}, {}, 0.2)
     with pytest.raises(Rejected, match="disturbed"):
-        module.judge(row | {"path_inline": 1000}, {}, 0.2)
+        probe_lazy.judge(row | {"path_inline": 1000}, {}, 0.2)
 
 
 # ------------------------------------------------------------------------------------------ in a sweep
+
+
+def test_programs_agree_on_the_type_of_a_column_that_two_of_them_bring():
+    kinds = ("text", "counts", "levels", "flags")
+    for one, other in itertools.combinations(kinds, 2):
+        first = {name for program in PROGRAMS.values() for name in getattr(program, one)}
+        second = {name for program in PROGRAMS.values() for name in getattr(program, other)}
+        assert not first & second
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ from retrospective.experiments.lazy.settings import (
     SERVERS,
 )
 from retrospective.experiments.runner import Measurement, measure
-from retrospective.lab import probe
 from retrospective.lab.disks import disk_of
 from retrospective.lab.plan import Plan
 from retrospective.lab.probe import Probe
+from retrospective.lab.probe_lazy import FOLDER
 from retrospective.lab.trial import Trial
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def seconds(profile: Profile) -> float:
 
 def facts() -> dict[str, Any]:
     """Who runs where, and on what the files lie, with a warning if it is no disk: stored beside the rows."""
-    probe.FOLDER.mkdir(parents=True, exist_ok=True)
-    return {"disk": disk_of(probe.FOLDER), "probe_cpus": {"loop": LOOP_CPU, "partner": PARTNER_CPU}}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return {"disk": disk_of(FOLDER), "probe_cpus": {"loop": LOOP_CPU, "partner": PARTNER_CPU}}
 
 
 def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFr
     profile = PROFILES[profile] if isinstance(profile, str) else profile
     servers.build("release")
     if warning := facts()["disk"]["warning"]:
-        print(f"{probe.FOLDER.name}: {warning}; NAI_BUILD_DIR puts the build folder elsewhere")
+        print(f"{FOLDER.name}: {warning}; NAI_BUILD_DIR puts the build folder elsewhere")
 
     def planned(record: Record) -> Plan:
         climbed = profile.loads if "lazy-cpu" in profile.experiments else ()
