@@ -36,6 +36,7 @@ PROGRAMS = {
     "rawload": "load/rawload",
     "lazybench": "lazy_io/bench/lazybench",
     "timerbench": "timers/bench/timerbench",
+    "timercost": "timers/bench/timercost",
     "ticker": "timers/drivers/ticker",
 }
 
