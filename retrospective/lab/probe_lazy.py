@@ -68,6 +68,9 @@ MOST_INVOLUNTARY_PER_S = 200.0
 INVOLUNTARY_A_HANDED_CALL = 4
 #: Two loops that take turns on a CPU wake one another: as often a turn (experiment surface).
 INVOLUNTARY_A_TURN = 4
+#: Where nothing waits, the program has its CPU all the time that is measured; the rest of it others had. The count of
+#: losses cannot tell them from the engine's own threads: each loss, whoever was its cause, wakes one that watches.
+LEAST_CPU_SHARE = 0.95
 #: Where the timer watches, a thread looks at the loop this often, on the loop's CPU (laio.h, tick_us).
 TICKS_PER_S = 10_000
 #: Experiments whose own threads share the loop's CPU and take it from one another all the time.
@@ -123,17 +126,31 @@ def judge(row: Mapping[str, Any], report: Mapping[str, Any], elapsed_s: float) -
         )
     if (row["state"] == "cached" or row["experiment"] == "preempted" or hit_share == 1) and read:
         raise Rejected("cache-cold", f"{read} bytes were read from the device")
+    if row["experiment"] not in _SHARED:
+        _undisturbed(row, elapsed_s, waits=hit_share != 1)
+
+
+def _undisturbed(row: Mapping[str, Any], elapsed_s: float, *, waits: bool) -> None:
+    """Raise ``Rejected`` if others had the loop's CPU; ``waits`` says that it may have been idle, too."""
+    own = 0
+    if not waits:
+        share = row["cpu_us"] / (row["duration_s"] * 1e6)
+        if share < LEAST_CPU_SHARE:
+            raise Rejected("disturbed", f"others had the CPU for {1 - share:.0%} of the time")
+        # Threads of the program beside the loop's: each that went to sleep had been woken, on the loop's CPU.
+        own = (row["process_voluntary_switches"] or 0) - (row["voluntary_switches"] or 0)
     switches = row["involuntary_switches"]
     if switches is None:
         switches = row["process_involuntary_switches"]
-    if switches is not None and row["experiment"] not in _SHARED:
-        handed = sum(row[f"path_{path}"] or 0 for path in PATHS if path not in ("inline", "hit", "refused"))
-        ticks = TICKS_PER_S if row["watch"] == "timer" else 0
-        turns = row["samples"] if row["experiment"] == "surface" else 0
-        most = (MOST_INVOLUNTARY_PER_S + ticks) * max(elapsed_s, 0.1)
-        most += INVOLUNTARY_A_HANDED_CALL * handed + INVOLUNTARY_A_TURN * turns
-        if switches > most:
-            raise Rejected("disturbed", f"the CPU was taken away {switches} times in {elapsed_s:.1f} s")
+    if switches is None:
+        return
+    handed = sum(row[f"path_{path}"] or 0 for path in PATHS if path not in ("inline", "hit", "refused"))
+    ticks = TICKS_PER_S if row["watch"] == "timer" else 0
+    turns = row["samples"] if row["experiment"] == "surface" else 0
+    most = own + (MOST_INVOLUNTARY_PER_S + ticks) * max(elapsed_s, 0.1)
+    most += INVOLUNTARY_A_HANDED_CALL * handed + INVOLUNTARY_A_TURN * turns
+    if switches > most:
+        raise Rejected("disturbed", f"the CPU was taken away {switches} times in {elapsed_s:.1f} s")
 
 
 def _seconds(options: Options) -> float:

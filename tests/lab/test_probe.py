@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from retrospective.lab.journal import Journal
 from retrospective.lab.plan import Plan
 from retrospective.lab.probe import PROBE_COLUMNS, PROGRAMS, Probe, run_probe
 from retrospective.lab.probe_lazy import LAZYBENCH
+from retrospective.lab.provenance import CPU_MAP
 from retrospective.lab.session import Rejected
 from retrospective.lab.sweep import complete_rounds, run_sweep
 from retrospective.lab.trial import ROW_COLUMNS
@@ -40,6 +42,7 @@ REPORT = {
     "why": None, "samples": 100, "errors": 0, "paths": {"inline": 100}, "ring_paths": None, "calls": 100,
     "voluntary_switches": 0, "involuntary_switches": 3, "process_involuntary_switches": 3, "device_read_bytes": 0,
     "evicted": 0, "call_ns": 812.5, "plain_ns": 800.0, "ratio_plain": 1.0156, "held_histogram": [[900, 99], [1000, 1]],
+    "cpu_us": 60_000,
 }  # fmt: skip
 
 
@@ -203,6 +206,53 @@ def test_what_was_to_be_in_memory_was_and_what_was_not_was_read(changes, reason,
     row = fake(printing(**(SURFACE | changes)), **asked)
     assert row["valid"] is (not reason)
     assert row["reason"].startswith(reason)
+
+
+#: Reads that all find their data in memory, watched by switch records: whoever takes the CPU from the loop, and be it
+#: another thread of the engine's, wakes one of the engine's, which takes it again.
+IN_MEMORY = {
+    "hit_share": 1.0, "evicted": None, "device_read_bytes": 0, "samples": 17, "involuntary_switches": 218,
+    "voluntary_switches": 17, "process_voluntary_switches": 576, "cpu_us": 366_400,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"cpu_us": 190_000}, "disturbed: others had the CPU for 46% of the time"),
+        ({"process_voluntary_switches": 20}, "disturbed: the CPU was taken away 218 times"),
+        ({"involuntary_switches": 900}, "disturbed: the CPU was taken away 900 times"),
+        # A device that is waited for leaves the CPU idle: time tells nothing, and switches are counted as ever.
+        (
+            {"hit_share": 0.5, "evicted": 1, "device_read_bytes": 4096},
+            "disturbed: the CPU was taken away 218",
+        ),
+    ],
+)
+def test_threads_that_watch_may_take_the_cpu_from_the_loop_and_others_may_not(changes, reason):
+    report = REPORT | SURFACE | IN_MEMORY | changes
+    row = dict.fromkeys(PROBE_COLUMNS) | {"duration_s": 0.35} | probe_lazy.columns(report)
+    row |= {"experiment": "surface", "watch": "perf", "state": None, "hot_resident_share": 1.0}
+    if not reason:
+        probe_lazy.judge(row, report, 0.4)
+        return
+    with pytest.raises(Rejected, match=reason):
+        probe_lazy.judge(row, report, 0.4)
+
+
+def test_a_program_that_computes_on_the_loop_s_cpu_is_a_disturbance(release):
+    """It is one, however many threads of the engine's own it wakes by taking the CPU."""
+    asked = {"experiment": "surface", "bytes": 4096, "concurrency": 8, "seconds": 0.3, "hit-share": 1.0}
+    computing = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(computing.pid, {CPU_MAP["server"]})
+        row = run_probe(probe("activation", watch="perf", **asked))
+    finally:
+        computing.kill()
+        computing.wait()
+    if row["status"] != "unavailable":
+        assert row["reason"].startswith(("disturbed: others had the CPU for", "cache-cold")), row["reason"]
 
 
 @pytest.mark.parametrize(("watch", "valid"), [("perf", False), ("timer", True)])
