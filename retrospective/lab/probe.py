@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import servers
+from retrospective.lab.others import Others
 from retrospective.lab.probe_lazy import LAZYBENCH
 from retrospective.lab.probe_program import Program
 from retrospective.lab.probe_timers import TIMER_PROGRAMS
@@ -122,12 +123,12 @@ def run_probe(
     if limit_s is None:
         limit_s = _PATIENCE_S + _PATIENCE * duration_s
     outcome: Row = {"valid": True, "status": "ok", "reason": ""}
-    with _Run(words, limit_s, program.folder) as run:
+    with _Run(words, limit_s, program.folder, program.watched(options)) as run:
         try:
             report = run.report()
             row |= program.columns(options, report)
-            if "preemptions" in program.counts:
-                row["preemptions"] = run.preemptions
+            seen = {"preemptions": run.preemptions, "others_cores": run.others_cores}
+            row |= {name: value for name, value in seen.items() if name in program.all_columns}
             program.judge(row, report, run.elapsed_s)
         except Rejected as rejected:
             outcome = {"valid": False, "status": rejected.status, "reason": str(rejected)}
@@ -147,13 +148,15 @@ def _words(program: Program, probe: Probe, number: int) -> list[str]:
 class _Run:
     """A program run to its end, with a limit; whatever it started ends with it."""
 
-    def __init__(self, words: Sequence[str], limit_s: float, folder: Path | None) -> None:
+    def __init__(self, words: Sequence[str], limit_s: float, folder: Path | None, watched: bool) -> None:
         self._words = words
+        self._watched = watched
         self._limit_s = limit_s
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self.elapsed_s = 0.0
         self.preemptions = 0  # of the program and of those that it waited for
+        self.others_cores: float | None = None  # if they are watched: CPUs that others kept busy meanwhile
 
     def __enter__(self) -> _Run:
         self._output, self._said = (self._memory(name) for name in ("output", "said"))
@@ -165,6 +168,7 @@ class _Run:
 
         # CPU 1 is the program's partner's and ours; we sleep until it ends.
         with sharing_cpu(CPU_MAP["lab"]) if len(everywhere) > 1 else contextlib.nullcontext():
+            others = Others() if self._watched else None
             before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw
             begin = time.monotonic()
             process = subprocess.Popen(
@@ -184,6 +188,8 @@ class _Run:
                 code = process.wait()
             self._code = code if ended else None
             self.elapsed_s = time.monotonic() - begin
+            ran_s = others.ran_s() if others else None
+            self.others_cores = None if ran_s is None else ran_s / self.elapsed_s
             self.preemptions = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw - before
         return self
 

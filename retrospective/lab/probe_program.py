@@ -21,6 +21,8 @@ class Program:
     ``asked`` gives the columns that are known before it runs, ``columns`` makes those of its report, and ``judge``
     raises ``Rejected`` for a run that does not count: it gets row, report, and how long the run took, seconds.
     ``measures_s`` is for how long it measures, ``overhead_s`` what it takes besides on our reference machine, seconds.
+    Columns ``preemptions`` and ``others_cores`` are of whoever runs it: how often it lost its CPU, and how many CPUs
+    others kept busy meanwhile, if they are to be ``watched``, which takes hundredths of a second.
     What it says is kept without the name of its ``folder``.
     """
 
@@ -36,6 +38,7 @@ class Program:
     overhead_s: Callable[[Options], float]
     flags: tuple[str, ...] = ()
     leads: str | None = None
+    watched: Callable[[Options], bool] = lambda options: False
     folder: Path | None = None
 
     @property

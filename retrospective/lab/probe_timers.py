@@ -1,13 +1,15 @@
-"""The probes of timers: what the reports of timerbench and ticker become in a row, and when they count.
+"""The probes of timers: what the reports of timerbench, timercost and ticker become in a row, and when they count.
 
 *timerbench* times operations on timers of one facility beside another's, in turn: nobody else may have had its CPU.
+*timercost* takes the price of a primitive as a difference, which must come out above zero.
 
 *ticker* counts what N processes with periodic timers deliver, and either sees how many cores that takes, by a spinner
 on each CPU, or how late they are, without one. Three things are told apart. A run is *failed* if a timer expired before
 its deadline, a process ended, or the numbers do not add up. It is *invalid* if the instrument cannot be believed: held
 processes take no CPU, so between the slices in which they tick the spinner must have had nearly all of it, and as much
-at the end as at the beginning. And it is a *valid* result, marked ``saturated``, if the machine could not do what was
-asked for: deadlines that passed undelivered are what the wall is made of.
+at the end as at the beginning; where there is no spinner, the kernel's count of others' time must say as much. And it
+is a *valid* result, marked ``saturated``, if the machine could not do what was asked for: deadlines that passed
+undelivered are what the wall is made of.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ CPUS = (CPU_MAP["server"], CPU_MAP["lab"])
 MOST_OFF_CORES = 0.05
 #: By so much of a CPU that may have changed from the first half of the off slices to the second, either way.
 MOST_DRIFT = 0.03
+#: Where there is no instrument, others may have kept so many CPUs busy, as the kernel counts their tasks' time.
+MOST_OTHERS_CORES = 0.1
 #: Share of the deadlines from which on a cell is saturated: the processes cannot do what they were asked for.
 SATURATED = 0.10
 #: Others took the CPU from timerbench no more often than this, a second (as in probe_lazy.py).
@@ -154,6 +158,8 @@ def _judge_ticks(row: Row, report: Mapping[str, Any], elapsed_s: float) -> None:
         raise Rejected("wrong-results", said, "failed")
     if row["measure"] == "lateness":
         _has(row, _LATENESS if row["delivered"] else ())
+        if (row["others_cores"] or 0) > MOST_OTHERS_CORES:
+            raise Rejected("disturbed", f"others ran on {row['others_cores']:.2f} CPUs meanwhile")
         return
     _has(row, (*_CORES, *_SLICES))
     cpus = len(CPUS)
@@ -185,11 +191,14 @@ TICKER = Program(
         *(name for name in _COUNTED if name != "cpu_us"),
     ),
     levels=(
+        "seconds",  # of ticking, the time in which all are held not included
+        "others_cores",
         *("cpu_us", *_CORES, *_LATENESS, *(f"{name}_per_s" for name in _INTERRUPTS)),
         "work_share",  # of the processes' CPU time: what their work took, by the program's own calibration
     ),
     flags=("saturated",),
     defaults=lambda number: {"cpus": ",".join(map(str, CPUS))},
+    watched=lambda options: options["measure"] == "lateness",
     asked=lambda options: _asked(TICKER, options),
     columns=_columns,
     judge=_judge_ticks,
@@ -197,6 +206,53 @@ TICKER = Program(
     overhead_s=_ticker_overhead_s,
 )
 
-TIMER_PROGRAMS = (TIMERBENCH, TICKER)
+# ---------------------------------------------------------------------------------------------- timercost
 
-__all__ = ["CPUS", "MOST_DRIFT", "MOST_OFF_CORES", "SATURATED", "TICKER", "TIMERBENCH", "TIMER_PROGRAMS"]
+_PRICE = ("price_ns", "price_p10_ns", "price_p90_ns")
+
+
+def _judge_price(row: Row, report: Mapping[str, Any], elapsed_s: float) -> None:
+    """Raise ``Rejected`` for the first reason why a run of timercost does not count."""
+    _has(row, (*_PRICE, "samples"))
+    if not row["samples"]:
+        raise Rejected("no-report", "it made no measurement", "failed")
+    if not row["price_p10_ns"] <= row["price_ns"] <= row["price_p90_ns"]:
+        raise Rejected("nonsense", "a median that is not between its percentiles", "failed")
+    if row["price_ns"] <= 0:  # it is a difference
+        raise Rejected("disturbed", f"slices without the operation took longer, by {-row['price_ns']:.3g} ns")
+
+
+TIMERCOST = Program(
+    name="timercost",
+    text=("program", "price"),
+    counts=("samples", "operations", "processes", "batch", "period_us"),
+    levels=(
+        *_PRICE,
+        *(
+            f"{part}{q}_ns"
+            for part in ("own_cpu", "lateness", "waker", "woken")
+            for q in ("", "_p10", "_p90")
+        ),
+        "halts",  # of the CPU, by wake-up
+    ),
+    defaults=lambda number: {"cpu": CPUS[0], "other-cpu": CPUS[1]},
+    asked=lambda options: _asked(TIMERCOST, options),
+    columns=lambda options, report: _picked(report, TIMERCOST),
+    judge=_judge_price,
+    measures_s=_seconds,
+    overhead_s=lambda options: 0.05 + 0.25e-3 * options.get("processes", 1),
+    leads="price",
+)
+
+TIMER_PROGRAMS = (TIMERBENCH, TICKER, TIMERCOST)
+
+__all__ = [
+    "CPUS",
+    "MOST_DRIFT",
+    "MOST_OFF_CORES",
+    "SATURATED",
+    "TICKER",
+    "TIMERBENCH",
+    "TIMERCOST",
+    "TIMER_PROGRAMS",
+]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,14 @@ import pytest
 from retrospective.lab import probe_timers
 from retrospective.lab.journal import Journal
 from retrospective.lab.probe import Probe, run_probe
-from retrospective.lab.probe_timers import MOST_DRIFT, MOST_OFF_CORES, TICKER, TIMERBENCH
+from retrospective.lab.probe_timers import (
+    MOST_DRIFT,
+    MOST_OFF_CORES,
+    MOST_OTHERS_CORES,
+    TICKER,
+    TIMERBENCH,
+    TIMERCOST,
+)
 from retrospective.lab.session import Rejected
 from retrospective.lab.trial import ROW_COLUMNS
 
@@ -44,7 +52,8 @@ def probe(program="ticker", label="test", **options):
 
 def test_lateness_is_measured_without_the_instrument(release):
     row = run_probe(probe(), round=2)
-    assert (row["valid"], row["reason"]) == (True, "")
+    assert row["valid"] or row["reason"].startswith("disturbed: others ran on"), row["reason"]
+    assert row["valid"] == (row["others_cores"] <= MOST_OTHERS_CORES)
     assert set(row) == {*ROW_COLUMNS, *TICKER.all_columns}
     assert (row["round"], row["program"], row["measure"]) == (2, "ticker", "lateness")
     assert row["due"] == 3 * 8
@@ -131,8 +140,9 @@ BENCH = {
 
 @pytest.fixture
 def judged(release, monkeypatch):
-    """Judge a report as if the program had printed it; whoever prints it here may lose the CPU."""
+    """Judge a report as if the program had printed it; others may run here, and whoever prints it lose the CPU."""
     monkeypatch.setattr(probe_timers, "MOST_INVOLUNTARY_PER_S", math.inf)
+    monkeypatch.setattr(probe_timers, "MOST_OTHERS_CORES", math.inf)
 
     def run(report, program="ticker", **options):
         words = [sys.executable, "-c", f"print({json.dumps(report)!r})"]
@@ -207,6 +217,42 @@ def test_a_program_from_which_the_cpu_was_taken_often_is_disturbed(release):
     with pytest.raises(Rejected, match=r"disturbed: the CPU was taken away 90 times in 0.3 s"):
         TIMERBENCH.judge(row | {"preemptions": 90}, {}, 0.3)
     TIMERBENCH.judge(row | {"preemptions": 50}, {}, 0.3)
+
+
+def test_lateness_beside_somebody_who_computes_does_not_count(release):
+    """A process is on a CPU all the time: it is seen by the kernel's count of its time."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)  # it has begun
+        row = run_probe(probe(seconds=0.4))
+    finally:
+        other.kill()
+        other.wait()
+    assert (row["valid"], row["status"]) == (False, "invalid")
+    assert row["reason"].startswith("disturbed: others ran on"), row["reason"]
+    assert row["others_cores"] > MOST_OTHERS_CORES
+
+
+def test_a_price_is_a_difference_above_zero(release, judged):
+    asked = Probe(
+        "lab", "prices", "trial", "smoke", "clock", {"price": "clock", "seconds": 0.02}, "t", "timercost"
+    )
+    row = run_probe(asked)
+    assert set(row) == {*ROW_COLUMNS, *TIMERCOST.all_columns}
+    assert row["valid"] or row["reason"].startswith("disturbed"), row["reason"]
+    assert (row["price"], row["samples"] >= 3) == ("clock", True)
+    report = {"price": "clock", "price_ns": 20.0, "price_p10_ns": 19.0, "price_p90_ns": 22.0, "samples": 9}
+    for changes, status, reason in (
+        ({}, "ok", ""),
+        ({"samples": 0}, "failed", "no-report: it made no measurement"),
+        ({"price_ns": 23.0}, "failed", "nonsense: a median"),
+        ({"price_p10_ns": None}, "failed", "no-report: it says nothing of price_p10_ns"),
+        ({"price_ns": -1.0, "price_p10_ns": -2.0}, "invalid", "disturbed: slices without"),
+    ):
+        words = [sys.executable, "-c", f"print({json.dumps(report | changes)!r})"]
+        row = run_probe(asked, command=lambda words=words: words, limit_s=20.0)
+        assert row["status"] == status
+        assert row["reason"].startswith(reason)
 
 
 @pytest.mark.parametrize(("missed", "saturated"), [(0, False), (10, False), (11, True), (100, True)])

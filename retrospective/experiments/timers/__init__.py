@@ -1,8 +1,9 @@
 """The timers chapter: what a fine-grained timer costs, its structure and its wake-up, and where the wall is.
 
 All of its experiments are probes and share one journal. ``operations`` and ``operations-aa`` are of timerbench
-(servers/timers/bench): operations on the timers of one facility beside another's, or beside itself. The others are of
-ticker (servers/timers/drivers), N processes with periodic timers:
+(servers/timers/bench): operations on the timers of one facility beside another's, or beside itself; ``prices`` is of
+timercost, beside it: the primitives that timers are made of. The others are of ticker (servers/timers/drivers), N
+processes with periodic timers:
 
 - ``wall``: cores burnt and lateness, by number of processes, granularity and driver; ``wall-aa``: a cell beside itself;
 - ``shoot-out``: every driver where none may be late by choice;

@@ -14,6 +14,7 @@ from retrospective.experiments.timers.settings import (
     MEASURES,
     MOST_TIMERS,
     NO_EXPIRY,
+    PRICES,
     RARE_US,
     SELDOM_US,
     SERIES,
@@ -82,6 +83,25 @@ def operations_aa(profile: Profile) -> Iterator[Planned]:
         seconds = max(profile.operations_s, timers * profile.operations_s_a_timer)
         for replica in range(profile.replicas):
             yield _operation(profile, mix, BESIDE, BESIDE, timers, seconds, replica), profile.rounds
+
+
+# -------------------------------------------------------------------------------------------------- prices
+
+
+def prices(profile: Profile) -> Iterator[Planned]:
+    """What the primitives cost that timers are made of."""
+    for series in profile.prices:
+        probe = Probe(
+            chapter=CHAPTER,
+            experiment="prices",
+            kind="trial",
+            profile=profile.name,
+            design=series,
+            options={"price": series, **PRICES[series], "seconds": profile.price_s},
+            label=f"price of {series}",
+            program="timercost",
+        )
+        yield probe, profile.rounds
 
 
 # ------------------------------------------------------------------------------------------------ wake-ups
@@ -203,6 +223,7 @@ def soft(profile: Profile) -> Iterator[Planned]:
 PROBES = {
     "operations": operations,
     "operations-aa": operations_aa,
+    "prices": prices,
     "wall": wall,
     "wall-aa": wall_aa,
     "shoot-out": shoot_out,

@@ -14,6 +14,7 @@ from retrospective.experiments.timers.settings import (
     MIXES,
     NOTHING,
     OURS,
+    PRICES,
     PROCESSES,
     SERIES,
     TIMERS,
@@ -59,6 +60,9 @@ class Profile:
     operations: tuple[Operations, ...]
     #: Mix and timers at which the wheel stands beside itself.
     operations_aa: tuple[tuple[str, int], ...]
+    #: Series of primitives, and seconds of each.
+    prices: tuple[str, ...]
+    price_s: float
     #: Of an A/A in a round; 0: there is none of the wall.
     replicas: int
     #: Seconds of a slice, at least, and how many there are of granularities below 100 ms.
@@ -85,6 +89,8 @@ PROFILES = {
             Operations(("wheel",), ("rearm",), (1_000,), 1, beside=NOTHING),
         ),
         operations_aa=(("tcp", 1_000),),
+        prices=("null-call", "timerfd-reprogrammed"),
+        price_s=0.02,
         replicas=1,
         slice_s=0.02,
         slices=2,
@@ -112,6 +118,8 @@ PROFILES = {
             Operations(("heap", "lazy"), ("tcp", "expiry"), (100_000,), 1),
         ),
         operations_aa=(("tcp", 1_000), ("tcp", 100_000)),
+        prices=tuple(PRICES),
+        price_s=0.05,
         replicas=2,
         slice_s=0.025,
         slices=4,
@@ -137,6 +145,8 @@ PROFILES = {
             Operations(FACILITIES, ("tcp",), TIMERS[-1:], 2),
         ),
         operations_aa=(("tcp", 1_000), ("tcp", 100_000)),
+        prices=tuple(PRICES),
+        price_s=0.25,
         replicas=2,
         slice_s=0.05,
         slices=4,

@@ -7,7 +7,7 @@ from typing import Any
 CHAPTER = "timers"
 
 #: Every experiment of the chapter, in the order in which the chapter tells of them.
-EXPERIMENTS = ("operations", "operations-aa", "wall", "wall-aa", "shoot-out", "soft")
+EXPERIMENTS = ("operations", "operations-aa", "prices", "wall", "wall-aa", "shoot-out", "soft")
 
 # ---------------------------------------------------------------------------------------------- operations
 
@@ -25,6 +25,26 @@ TIMERS = (100, 1_000, 10_000, 100_000, 1_000_000)
 MOST_TIMERS = {"list": 10_000, "timerfd": 10_000}
 #: What goes by the kernel's clock, or has no timers, has no expiries by a virtual one.
 NO_EXPIRY = ("timerfd", NOTHING)
+
+# -------------------------------------------------------------------------------------------------- prices
+
+#: Where the shared domain is judged: processes, and granularity in µs.
+DOMAIN_CELL = (400, 10_000)
+#: Series of primitives -> what timercost is told. Those that are woken are as many as the domain's clients, whose floor
+#: that is; beside it what it costs if all is in the caches.
+PRICES: dict[str, dict[str, Any]] = {
+    "stamp": {},
+    "clock": {},
+    "null-call": {},
+    "timerfd-untouched": {},
+    "timerfd-reprogrammed": {},
+    "interrupt": {},
+    "timer-wake": {},
+    "timer-wake-halted": {},
+    "wake-same-cpu": {"processes": DOMAIN_CELL[0]},
+    "wake-same-cpu (1 process)": {"price": "wake-same-cpu", "processes": 1},
+    "wake-other-cpu": {"processes": DOMAIN_CELL[0]},
+}
 
 # ------------------------------------------------------------------------------------------------ wake-ups
 
@@ -61,5 +81,5 @@ AA_CELLS = ((100, 10_000), (10, 1_000))
 TRIGGER_US = 10
 SELDOM_US = 1_000
 SOFT_PERIODS_US = (20, 50, 100)
-#: Where no timers are to be felt there is one with this granularity, µs, that ends the slice.
-RARE_US = 10_000
+#: Where no timers are to be felt there is one with this granularity, µs: the last of them ends the work of a slice.
+RARE_US = 5_000

@@ -1,0 +1,190 @@
+"""The timers chapter's plans: what each profile measures, how long, and what a reader may change of it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from retrospective.analysis import timers as analysis
+from retrospective.experiments import timers
+from retrospective.experiments.runner import run_one
+from retrospective.experiments.timers import settings
+from retrospective.lab.probe import PROGRAMS
+
+
+def planned(name, **changes):
+    """Experiment -> its probes with their rounds."""
+    plan = timers.plan(timers.profile_with(name, **changes))
+    found = {}
+    for probe, rounds in zip(plan.trials, plan.rounds_of, strict=True):
+        found.setdefault(probe.experiment, []).append((probe, rounds))
+    return found
+
+
+def places(probes, *names):
+    """Option values of probes."""
+    return {tuple(probe.options[name] for name in names) for probe, _ in probes}
+
+
+# ------------------------------------------------------------------------------------------------ profiles
+
+
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 8), ("quick", 60), ("paper", 15 * 60)])
+def test_a_profile_has_every_experiment_in_its_time(name, most_s):
+    assert timers.seconds(timers.PROFILES[name]) < most_s
+    missing = {"soft"} if name == "smoke" else set()
+    assert set(planned(name)) == set(timers.EXPERIMENTS) - missing
+
+
+@pytest.mark.parametrize(("name", "least"), [("quick", 3), ("paper", 10)])
+def test_what_claims_are_judged_on_has_most_rounds(name, least):
+    found = planned(name)
+    rounds = {
+        (p.design, p.options["beside"], p.options["mix"], p.options["timers"]): own
+        for p, own in found["operations"]
+    }
+    for mix in ("cancel", "rearm"):
+        assert rounds["wheel", "nothing", mix, 100_000] >= least
+    for library in ("libev", "libuv"):
+        assert rounds[library, "wheel", "tcp", 100_000] >= least
+    for experiment in ("prices", "soft", "operations-aa", "wall-aa"):
+        assert {own for _, own in found[experiment]} == {least}
+
+
+def test_the_paper_profile_has_the_whole_wall_of_one_driver_and_some_of_each():
+    found = planned("paper")
+    cells = {design: set() for design in settings.SERIES}
+    for probe, _ in found["wall"]:
+        options = probe.options
+        cells[probe.design].add((options["processes"], options["granularity-us"], options["measure"]))
+    whole = {
+        (n, us, measure)
+        for n in settings.PROCESSES
+        for us in settings.GRANULARITIES_US
+        for measure in settings.MEASURES
+    }
+    assert cells["timerfd"] == whole
+    for design, those in cells.items():
+        assert those or design == "nanosleep (slack 1 ns)"
+        assert {(n, us, "lateness") for n, us, measure in those if measure == "cores"} <= those
+
+
+def test_operations_span_facilities_mixes_and_numbers_that_are_possible():
+    found = planned("paper")["operations"]
+    assert {p.design for p, _ in found} == set(settings.FACILITIES)
+    assert places(found, "mix") == {(mix,) for mix in settings.MIXES}
+    assert places(found, "timers") == {(count,) for count in settings.TIMERS}
+    for facility, most in settings.MOST_TIMERS.items():
+        assert max(p.options["timers"] for p, _ in found if p.design == facility) == most
+    for facility in settings.NO_EXPIRY:
+        mixes = {p.options["mix"] for p, _ in found if facility in (p.design, p.options["beside"])}
+        assert mixes == set(settings.MIXES) - {"expiry"}
+
+
+def test_every_slice_has_a_deadline_of_every_timer():
+    for name in timers.PROFILES:
+        for probes in planned(name).values():
+            for probe, _ in probes:
+                if probe.program == "ticker":
+                    options = probe.options
+                    assert options["seconds"] / options["slices"] >= options["granularity-us"] / 1e6 - 1e-9
+
+
+def test_replicas_are_one_and_the_same_but_for_their_label():
+    found = planned("paper")
+    for experiment in ("operations-aa", "wall-aa"):
+        alike = {}
+        for probe, _ in found[experiment]:
+            assert probe.kind == "aa"
+            alike.setdefault(json.dumps(probe.options, sort_keys=True), []).append(probe.label)
+        assert {len(labels) for labels in alike.values()} == {timers.PROFILES["paper"].replicas}
+    for probe, _ in found["operations-aa"]:
+        assert probe.options["facility"] == probe.options["beside"] == "wheel"
+
+
+def test_aligned_is_to_the_granularity_and_slack_as_the_series_says():
+    for probe, _ in planned("paper")["wall"]:
+        aligned = probe.options["granularity-us"] if "(aligned)" in probe.design else 0
+        assert probe.options["align-us"] == aligned
+        slack = {"1 ns)": 1, "1 ms)": 1_000_000}.get(probe.design[-5:], 0)
+        assert probe.options["slack-ns"] == slack
+
+
+@pytest.mark.parametrize("name", [*timers.PROFILES])
+def test_no_two_of_a_profile_are_the_same_or_called_the_same(name):
+    probes = timers.plan(timers.PROFILES[name]).trials
+    assert len({json.dumps(dataclasses.asdict(p), sort_keys=True) for p in probes}) == len(probes)
+    assert len({(p.experiment, p.label) for p in probes}) == len(probes)
+    assert {p.chapter for p in probes} == {timers.CHAPTER}
+    assert {p.program for p in probes} <= set(PROGRAMS)
+
+
+def test_what_the_analysis_knows_of_the_chapter_is_what_is_measured():
+    """The analysis reads rows and never a plan, so that both name the same things is held here."""
+    assert analysis.CHAPTER == settings.CHAPTER
+    assert set(analysis.FACILITIES) == set(settings.FACILITIES)
+    assert set(analysis.MIXES) == set(settings.MIXES)
+    assert set(analysis.PRICES) <= set(settings.PRICES)
+    found = planned("paper")
+    assert {p.design for p, _ in found["wall"]} <= set(analysis.SERIES)
+
+
+def test_every_kind_of_smoke_probe_runs(release):
+    """Whatever else runs here: it is measured, or found disturbed, and nothing is failed."""
+    seen = {}
+    for probe in timers.plan(timers.PROFILES["smoke"]).trials:
+        seen.setdefault((probe.experiment, probe.options.get("measure")), probe)
+    for probe in seen.values():
+        row = run_one(probe)
+        assert row["status"] in ("ok", "invalid", "unavailable"), row["reason"]
+        assert row["valid"] or row["reason"].startswith(("disturbed", "drifted", "refused")), row["reason"]
+
+
+# ------------------------------------------------------------------------------------------------- changes
+
+
+def test_a_reader_s_changes():
+    found = planned(
+        "paper",
+        rounds=2,
+        facilities=["heap", "libuv"],
+        timers=[500],
+        drivers=["uring"],
+        processes=[7, 7],
+        granularities_us=[2_000],
+        seconds=0.3,
+    )
+    assert {own for probes in found.values() for _, own in probes} == {2}
+    assert {p.design for p, _ in found["operations"]} == {"heap", "libuv"}
+    assert places(found["operations"], "timers") == {(500,)}
+    for experiment in ("wall", "shoot-out"):
+        assert {p.design for p, _ in found[experiment]} == {"uring"}
+        assert places(found[experiment], "processes", "granularity-us") == {(7, 2_000)}
+        assert places(found[experiment], "seconds") == {(0.3,)}
+
+
+def test_only_some_experiments():
+    for name in timers.EXPERIMENTS:
+        assert set(planned("paper", experiments=[name])) == {name}
+    assert timers.profile_with("smoke") == timers.PROFILES["smoke"]
+    with pytest.raises(ValueError, match="nothing is left"):
+        planned("smoke", experiments=["soft"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "big"}, "no profile 'big'"),
+        ({"experiments": ["walls"]}, "no experiment 'walls': there are operations"),
+        ({"facilities": ["sundial"]}, "no facility 'sundial'"),
+        ({"drivers": ["sundial"]}, "no driver 'sundial'"),
+        ({"processes": [0]}, "processes are whole numbers from 1"),
+        ({"timers": [1.5]}, "timers are whole numbers"),
+        ({"granularities_us": [10**9]}, "granularities_us are whole numbers"),
+        ({"rounds": 0}, "at least one round"),
+        ({"seconds": 0}, "longer than 0 s"),
+    ],
+)
+def test_what_there_is_not_is_said(changes, said):
+    with pytest.raises(ValueError, match=said):
+        timers.profile_with(**{"name": "smoke"} | changes)
