@@ -11,6 +11,7 @@ from retrospective.experiments.timers.settings import (
     ALIGNED,
     BESIDE,
     CHAPTER,
+    DOMAIN_CELL,
     MEASURES,
     MOST_TIMERS,
     NO_EXPIRY,
@@ -19,6 +20,8 @@ from retrospective.experiments.timers.settings import (
     SELDOM_US,
     SERIES,
     SOFT_PERIODS_US,
+    SOFT_SLICE_S,
+    SOFT_SLICES,
     TRIGGER_US,
 )
 from retrospective.lab.probe import Probe
@@ -189,6 +192,13 @@ def shoot_out(profile: Profile) -> Iterator[Planned]:
     return _cells(profile, "shoot-out")
 
 
+def domain(profile: Profile) -> Iterator[Planned]:
+    """The shared domain at its cell, beside a timer of the kernel's for each process, spread and aligned."""
+    for series in profile.domain:
+        for probe in cell(profile, "domain", series, *DOMAIN_CELL):
+            yield probe, profile.rounds
+
+
 def wall_aa(profile: Profile) -> Iterator[Planned]:
     """One and the same cell several times a round: how far two of them differ."""
     if profile.replicas:
@@ -210,11 +220,10 @@ def soft(profile: Profile) -> Iterator[Planned]:
     runs += [("soft", period, TRIGGER_US) for period in SOFT_PERIODS_US]
     for design, period_us, trigger_us in runs:
         label = f"{design}: {time_name(period_us)}, a trigger point each {time_name(trigger_us)} of work"
-        one = {"processes": 1, "granularity_us": period_us, "measure": "lateness"}
-        yield (
-            _ticker(profile, "soft", design, label, **one, driver="soft", **{"trigger-us": trigger_us}),
-            profile.rounds,
-        )
+        one = {"processes": 1, "granularity_us": period_us, "measure": "lateness", "driver": "soft"}
+        slices_s = min(SOFT_SLICE_S, 4 * profile.slice_s)
+        long = {"trigger-us": trigger_us, "slices": SOFT_SLICES, "seconds": SOFT_SLICES * slices_s}
+        yield _ticker(profile, "soft", design, label, **one, **long), profile.rounds
     for period_us in SOFT_PERIODS_US:
         for probe in cell(profile, "soft", "timerfd", 1, period_us):
             yield probe, profile.rounds
@@ -227,5 +236,6 @@ PROBES = {
     "wall": wall,
     "wall-aa": wall_aa,
     "shoot-out": shoot_out,
+    "domain": domain,
     "soft": soft,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from retrospective.experiments.timers.settings import (
+    DOMAIN_SERIES,
     EXACT,
     EXPERIMENTS,
     FACILITIES,
@@ -69,6 +70,8 @@ class Profile:
     slice_s: float
     slices: int
     cells: Mapping[str, tuple[Cells, ...]] = field(default_factory=dict)
+    #: Series beside one another where the domain is judged.
+    domain: tuple[str, ...] = DOMAIN_SERIES
     soft: bool = True
     experiments: tuple[str, ...] = EXPERIMENTS
 
@@ -101,6 +104,7 @@ PROFILES = {
             ),
             "shoot-out": (Cells(("uring", "spin"), (1,), (1_000,), 1),),
         },
+        domain=DOMAIN_SERIES[:1],
         soft=False,
     ),
     # Three rounds, the least of which an interval means something, of what decides claims, and one of what stands
