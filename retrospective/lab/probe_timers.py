@@ -45,7 +45,7 @@ _INTERRUPTS = ("timer_interrupts", "off_timer_interrupts")
 #: What ticker counts over all processes and slices.
 _COUNTED = (
     *("failed", "starved", "due", "delivered", "missed", "early", "wakeups", "empty_wakeups", "armings"),
-    *("work_units", "cpu_us", "voluntary_switches", "involuntary_switches"),
+    *("work_units", "work_cpu_us", "cpu_us", "voluntary_switches", "involuntary_switches"),
 )
 
 
@@ -139,8 +139,8 @@ def _columns(options: Options, report: Mapping[str, Any]) -> Row:
             row[f"{name}_per_s"] = sum(report[name]) / ticked_s
     if row.get("due"):
         row["saturated"] = row.get("missed", 0) > SATURATED * row["due"]
-    if options.get("trigger-us") and row.get("cpu_us"):
-        row["work_share"] = row.get("work_units", 0) * options["trigger-us"] / row["cpu_us"]
+    if options.get("trigger-us") and row.get("work_cpu_us"):
+        row["work_share"] = row.get("work_units", 0) * options["trigger-us"] / row["work_cpu_us"]
     return row
 
 
@@ -188,13 +188,13 @@ TICKER = Program(
     text=("program", "driver", "facility", "measure", "phases", "cpus", *_INTERRUPTS, *_SLICES),
     counts=(
         *("processes", "timers", "granularity_us", "align_us", "slack_ns", "trigger_us", "slices"),
-        *(name for name in _COUNTED if name != "cpu_us"),
+        *(name for name in _COUNTED if not name.endswith("cpu_us")),
     ),
     levels=(
         "seconds",  # of ticking, the time in which all are held not included
         "others_cores",
-        *("cpu_us", *_CORES, *_LATENESS, *(f"{name}_per_s" for name in _INTERRUPTS)),
-        "work_share",  # of the processes' CPU time: what their work took, by the program's own calibration
+        *("cpu_us", "work_cpu_us", *_CORES, *_LATENESS, *(f"{name}_per_s" for name in _INTERRUPTS)),
+        "work_share",  # of what it took from trigger point to trigger point, by the program's own calibration
     ),
     flags=("saturated",),
     defaults=lambda number: {"cpus": ",".join(map(str, CPUS))},

@@ -122,7 +122,7 @@ COUNTED = {
     "driver": "timerfd", "facility": "heap", "processes": 3, "timers": 1, "granularity_us": 5_000, "phases": "spread",
     "align_us": 0, "slack_ns": 0, "seconds": 0.04, "slices": 2, "failed": 0, "starved": 0, "due": 100,
     "delivered": 100, "missed": 0, "early": 0, "wakeups": 100, "empty_wakeups": 0, "armings": 100, "work_units": 0,
-    "cpu_us": 500, "voluntary_switches": 100, "involuntary_switches": 0, "timer_interrupts": [60, 58],
+    "work_cpu_us": 0, "cpu_us": 500, "voluntary_switches": 100, "involuntary_switches": 0, "timer_interrupts": [60, 58],
 }  # fmt: skip
 LATENESS = COUNTED | {
     "measure": "lateness", "lateness_p50_us": 30.0, "lateness_p90_us": 35, "lateness_p99_us": 50.5,
@@ -276,7 +276,7 @@ def test_where_interrupts_cannot_be_read_there_are_none_in_the_row(judged):
 
 
 def test_the_share_of_work_is_what_trigger_points_left_of_the_time(judged):
-    row = judged(LATENESS | {"work_units": 45, "cpu_us": 500}, trigger_us=10)
+    row = judged(LATENESS | {"work_units": 45, "work_cpu_us": 500}, trigger_us=10)
     assert row["work_share"] == pytest.approx(0.9)
     assert judged(LATENESS)["work_share"] is None
 

@@ -193,6 +193,7 @@ static void print_counters(const struct ticker *ticker)
         all.empty += one->empty;
         all.armings += one->armings;
         all.work_units += one->work_units;
+        all.work_cpu_us += one->work_cpu_us;
         all.cpu_us += one->cpu_us;
         all.voluntary_switches += one->voluntary_switches;
         all.involuntary_switches += one->involuntary_switches;
@@ -210,7 +211,8 @@ static void print_counters(const struct ticker *ticker)
         {"wakeups", all.wakeups},
         {"empty_wakeups", all.empty},
         {"armings", all.armings},
-        {"work_units", all.work_units},
+        {"work_units", all.work_units}, /* of --trigger-us each, within slices */
+        {"work_cpu_us", all.work_cpu_us},
         {"cpu_us", all.cpu_us},
         {"voluntary_switches", all.voluntary_switches},
         {"involuntary_switches", all.involuntary_switches},
@@ -285,7 +287,7 @@ int main(int argc, char **argv)
         {"slack-ns", ARGUMENT_INTEGER, &slack_ns, 0, 1e12, "N", "of the kernel's; default 0: as it is"},
         {"period-us", ARGUMENT_INTEGER, &period_us, 1, 1e9, "N", "of tick and soft's back-up; default: the timers'"},
         {"trigger-us", ARGUMENT_INTEGER, &trigger_us, 0, 1e6, "N",
-         "never sleep, but work, and look at timers after so much of it; default 0: sleep"},
+         "soft: never sleep, but work, and look at timers after so much of it; default 0: sleep"},
         {"batch", ARGUMENT_INTEGER, &batch, 1, 1e9, "N", "most expiries in a turn; default 1000"},
         {"seconds", ARGUMENT_NUMBER, &seconds, .001, 3600, "S", "of ticking, over all slices; default 1"},
         {"slices", ARGUMENT_INTEGER, &slices, 1, SLICES_AT_MOST, "N", "of it, with as many between; default 10"},
@@ -306,6 +308,8 @@ int main(int argc, char **argv)
         fail(3, "uring: not built in; as root: make system");
     if (kind == NULL)
         fail(2, "no driver %s (see --help)", driver);
+    if (trigger_us > 0 && strcmp(driver, "soft") != 0)
+        fail(2, "--trigger-us is of soft timers: --driver soft");
     if (!known_facility(facility))
         fail(2, "no facility %s (see timers.h)", facility);
     ticker.plan = (struct plan){

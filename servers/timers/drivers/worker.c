@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 struct run;
@@ -98,6 +99,33 @@ static void expire(struct timers *timers, struct timer *timer)
     start(periodic);
 }
 
+static uint64_t own_cpu_us(void)
+{
+    struct timespec spent;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
+/* Work all of a slice, and look at timers between. What is counted is whole pieces of work and the CPU time that they
+ * took, looks and expiries included: so it does not depend on when the first timer is due, or the last. */
+static void work(struct run *run)
+{
+    struct driver *driver = run->driver;
+    struct worker *worker = run->worker;
+    uint64_t begin_us = 0;
+    bool within = false;
+    while (driver->now_ns < run->stage->end_ns) {
+        if (!within && driver->now_ns >= run->stage->begin_ns) {
+            within = true;
+            begin_us = own_cpu_us();
+        }
+        work_burn(&run->work, run->plan->trigger_us);
+        driver_check(driver, run->timers);
+        worker->work_units += within;
+    }
+    worker->work_cpu_us += within ? own_cpu_us() - begin_us : 0;
+}
+
 static void run_slice(struct run *run)
 {
     struct driver *driver = run->driver;
@@ -108,15 +136,10 @@ static void run_slice(struct run *run)
         periodic->deadline_ns = first_ns(run->stage->begin_ns, phase, run->plan->granularity_ns);
         start(periodic);
     }
-    while (run->timers->count > 0) {
-        if (run->plan->trigger_us > 0) {
-            work_burn(&run->work, run->plan->trigger_us);
-            driver_check(driver, run->timers);
-            run->worker->work_units++;
-        } else {
-            driver_turn(driver, run->timers);
-        }
-    }
+    if (run->plan->trigger_us > 0)
+        work(run);
+    while (run->timers->count > 0)
+        driver_turn(driver, run->timers);
     driver_rest(driver);
 }
 

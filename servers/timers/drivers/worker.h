@@ -23,7 +23,7 @@ struct plan {
     const unsigned *cpus;     /* worker i runs on the (i mod count)th only */
     size_t cpu_count;
     bool spread;         /* phases by process and timer; else all are the same */
-    uint64_t trigger_us; /* it always works, and so long from one trigger point to the next; 0: it never does */
+    uint64_t trigger_us; /* it works all of a slice, so long from one trigger point to the next; 0: it never does */
 };
 
 /* What one did, in all slices. */
@@ -31,7 +31,8 @@ struct worker {
     pid_t pid;
     _Atomic uint32_t rested; /* the last slice after which it came to rest; 0: it is ready */
     uint64_t due; /* as whoever announces the slices counts it */
-    uint64_t delivered, early, wakeups, empty, armings, work_units;
+    uint64_t delivered, early, wakeups, empty, armings;
+    uint64_t work_units, work_cpu_us; /* pieces of work between trigger points, and what they took */
     uint64_t cpu_us, voluntary_switches, involuntary_switches;
     struct histogram lateness; /* ns after the deadline (rounded up to the grid) */
 };
