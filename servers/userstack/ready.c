@@ -1,0 +1,64 @@
+/* ready.c: which sockets are ready, in time proportional to those that are: a socket is put into a list when something
+ * happened to it, and leaves it when it is looked at and is not ready after all. */
+#include "inside.h"
+
+#include <errno.h>
+
+void ready_forget(struct socket *socket)
+{
+    if (!socket->listed)
+        return;
+    socket->ready_next->ready_previous = socket->ready_previous;
+    socket->ready_previous->ready_next = socket->ready_next;
+    socket->listed = false;
+}
+
+static void append(struct stack *stack, struct socket *socket)
+{
+    socket->ready_next = &stack->ready;
+    socket->ready_previous = stack->ready.ready_previous;
+    socket->ready_previous->ready_next = socket;
+    stack->ready.ready_previous = socket;
+    socket->listed = true;
+}
+
+void ready_changed(struct stack *stack, struct socket *socket)
+{
+    if (!socket->listed && socket->open && socket->interest != 0)
+        append(stack, socket);
+}
+
+int us_interest(struct stack *stack, int number, unsigned readiness, uint64_t data)
+{
+    struct socket *socket = socket_of(stack, number);
+    if (socket == NULL)
+        return -EBADF;
+    socket->data = data;
+    socket->interest = readiness == 0 ? 0 : (uint8_t)(readiness | US_ENDED);
+    if (readiness == 0)
+        ready_forget(socket);
+    else
+        ready_changed(stack, socket);
+    return 0;
+}
+
+int us_wait(struct stack *stack, struct us_event *events, int capacity)
+{
+    int n = 0;
+    struct socket *socket = stack->ready.ready_next, *last = stack->ready.ready_previous;
+    while (n < capacity && socket != &stack->ready) {
+        struct socket *next = socket->ready_next;
+        bool at_end = socket == last;
+        int number = us_number(stack, socket);
+        unsigned readiness = us_readiness(stack, number) & socket->interest;
+        ready_forget(socket);
+        if (readiness != 0) {
+            events[n++] = (struct us_event){.data = socket->data, .readiness = readiness, .socket = number};
+            append(stack, socket); /* behind the others: each has its turn */
+        }
+        if (at_end)
+            break;
+        socket = next;
+    }
+    return n;
+}

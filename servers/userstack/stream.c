@@ -1,0 +1,94 @@
+#include "stream.h"
+
+#include "bytes.h"
+
+static uint32_t size_of(const struct stream *stream) { return stream->slot_count * STACK_CHUNK_BYTES; }
+
+static uint32_t place_of(const struct stream *stream, uint32_t at)
+{
+    uint32_t place = stream->begin + at;
+    return place >= size_of(stream) ? place - size_of(stream) : place;
+}
+
+/* Make sure of chunks for the range, from its beginning on; returns how many bytes of it are covered. */
+static uint32_t cover(struct stream *stream, struct pool *chunks, uint32_t at, uint32_t bytes)
+{
+    for (uint32_t done = 0; done < bytes;) {
+        uint32_t place = place_of(stream, at + done), slot = place / STACK_CHUNK_BYTES;
+        if (stream->slots[slot] == 0) {
+            stream->slots[slot] = pool_take(chunks);
+            if (stream->slots[slot] == 0)
+                return done;
+        }
+        done += STACK_CHUNK_BYTES - place % STACK_CHUNK_BYTES;
+    }
+    return bytes;
+}
+
+static void write(struct stream *stream, struct pool *chunks, uint32_t at, const uint8_t *data, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t place = place_of(stream, at), within = place % STACK_CHUNK_BYTES;
+        uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - within);
+        memcpy(pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, data, part);
+        at += part;
+        data += part;
+        bytes -= part;
+    }
+}
+
+bool stream_place(struct stream *stream, struct pool *chunks, uint32_t at, const uint8_t *data, uint32_t bytes)
+{
+    if (cover(stream, chunks, at, bytes) != bytes) /* chunks got in vain serve the next attempt */
+        return false;
+    write(stream, chunks, at, data, bytes);
+    return true;
+}
+
+uint32_t stream_append(struct stream *stream, struct pool *chunks, const uint8_t *data, uint32_t bytes)
+{
+    bytes = cover(stream, chunks, stream->length, min_u32(bytes, stream->limit - stream->length));
+    write(stream, chunks, stream->length, data, bytes);
+    stream->length += bytes;
+    return bytes;
+}
+
+void stream_copy(const struct stream *stream, const struct pool *chunks, uint32_t at, uint8_t *out, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t place = place_of(stream, at), within = place % STACK_CHUNK_BYTES;
+        uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - within);
+        memcpy(out, pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
+        at += part;
+        out += part;
+        bytes -= part;
+    }
+}
+
+static void give(struct stream *stream, struct pool *chunks, uint32_t slot)
+{
+    if (stream->slots[slot] != 0) {
+        pool_give(chunks, stream->slots[slot]);
+        stream->slots[slot] = 0;
+    }
+}
+
+void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - stream->begin % STACK_CHUNK_BYTES);
+        uint32_t slot = stream->begin / STACK_CHUNK_BYTES;
+        stream->begin = place_of(stream, part);
+        stream->length -= part;
+        bytes -= part;
+        if (stream->begin % STACK_CHUNK_BYTES == 0)
+            give(stream, chunks, slot);
+    }
+}
+
+void stream_clear(struct stream *stream, struct pool *chunks)
+{
+    for (uint32_t slot = 0; slot < stream->slot_count; slot++)
+        give(stream, chunks, slot);
+    stream->begin = stream->length = 0;
+}

@@ -1,0 +1,40 @@
+/* tcp_demux.c: whose segment is it? A keyed hash of the four-tuple: nobody can make all connections fall into one chain. */
+#include "tcp.h"
+
+static struct connection **bucket(const struct stack *stack, const struct tcp_tuple *tuple)
+{
+    return &stack->tcp->hash[siphash(stack->limits.key, tuple, sizeof *tuple) & stack->tcp->hash_mask];
+}
+
+struct connection *tcp_find(const struct stack *stack, const struct tcp_tuple *tuple)
+{
+    struct connection *c = *bucket(stack, tuple);
+    while (c != NULL && memcmp(&c->tuple, tuple, sizeof *tuple) != 0)
+        c = c->hash_next;
+    return c;
+}
+
+void tcp_hash_in(struct connection *c)
+{
+    struct connection **first = bucket(c->stack, &c->tuple);
+    c->hash_next = *first;
+    *first = c;
+    c->hashed = true;
+}
+
+void tcp_hash_out(struct connection *c)
+{
+    if (!c->hashed)
+        return;
+    struct connection **from = bucket(c->stack, &c->tuple);
+    while (*from != c)
+        from = &(*from)->hash_next;
+    *from = c->hash_next;
+    c->hashed = false;
+}
+
+struct tcp_listener *tcp_listener_at(struct stack *stack, uint16_t port)
+{
+    uint16_t place = stack->tcp->ports[port];
+    return place == 0 ? NULL : &stack->tcp->listeners[place - 1];
+}

@@ -1,0 +1,247 @@
+/* tcp_output.c: which segment comes next, and segments as bytes. */
+#include "tcp.h"
+
+/* The window to offer: its right edge never moves back, and moves on only by a worthwhile step (RFC 9293, 3.8.6.2.2). */
+static uint32_t offer_window(struct connection *c, bool syn)
+{
+    uint32_t edge = c->rcv_nxt + receive_window(c), step = min_u32(c->receive.limit / 2, max_u32(c->mss, 1));
+    uint8_t scale = syn || c->receive_scale == UINT8_MAX ? 0 : c->receive_scale;
+    if (seq_before(c->rcv_edge, c->rcv_nxt))
+        c->rcv_edge = c->rcv_nxt;
+    if (seq_before(c->rcv_edge, edge) && edge - c->rcv_edge >= step)
+        c->rcv_edge = edge;
+    uint32_t window = min_u32((c->rcv_edge - c->rcv_nxt + (1u << scale) - 1) >> scale, UINT16_MAX);
+    if (seq_before(c->rcv_edge, c->rcv_nxt + (window << scale)) || window == UINT16_MAX)
+        c->rcv_edge = c->rcv_nxt + (window << scale);
+    return window;
+}
+
+/* One segment, with so many bytes of the send stream from `seq` on. It carries our acknowledgment and window. */
+enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t bytes, uint8_t flags)
+{
+    struct stack *stack = c->stack;
+    uint8_t options[TCP_OPTIONS_MAX];
+    bool syn = flags & TCP_SYN;
+    uint32_t room = stack->wire.mtu - IPV4_BYTES - TCP_BYTES - bytes;
+    uint32_t option_bytes = tcp_write_options(c, options, syn, min_u32(room, TCP_OPTIONS_MAX));
+    uint32_t header = TCP_BYTES + option_bytes;
+    struct ip_output out;
+    enum ip_result result = ipv4_begin(stack, &out, c->tuple.remote, header + bytes);
+    if (result == IP_WIRE_FULL)
+        return result;
+    uint32_t window = offer_window(c, syn);
+    if (result == IP_OK) {
+        uint8_t *p = out.data;
+        put16(p + TCP_SOURCE, c->tuple.local_port);
+        put16(p + TCP_DESTINATION, c->tuple.remote_port);
+        put32(p + TCP_SEQ, seq);
+        put32(p + TCP_ACKNOWLEDGMENT, flags & TCP_ACK ? c->rcv_nxt : 0);
+        p[TCP_OFFSET] = (uint8_t)(header / 4 << 4);
+        p[TCP_FLAGS] = flags;
+        put16(p + TCP_WINDOW, window);
+        put32(p + TCP_CHECKSUM, 0); /* and urgent pointer */
+        memcpy(p + TCP_BYTES, options, option_bytes);
+        uint8_t addresses[8];
+        put32(addresses, stack->address.ip);
+        put32(addresses + 4, c->tuple.remote);
+        if (bytes > 0)
+            stream_copy(&c->send, &LAYER(c)->chunks, seq - c->send_first, p + header, bytes);
+        store_checksum(p + TCP_CHECKSUM,
+                       sum_bytes(p, header + bytes) + sum_pseudo(addresses, PROTOCOL_TCP, header + bytes));
+        ipv4_end(stack, &out, PROTOCOL_TCP, c->tuple.remote);
+        COUNT(stack, tcp_sent);
+    }
+    if (flags & TCP_ACK) {
+        c->last_ack_sent = c->rcv_nxt;
+        c->unacked_bytes = 0;
+        c->ack_now = false;
+        timers_cancel(stack->timers, &c->delayed_ack);
+    }
+    return result;
+}
+
+static void wait_for_wire(struct connection *c)
+{
+    if (c->blocked)
+        return;
+    c->blocked = true;
+    c->blocked_next = LAYER(c)->blocked;
+    LAYER(c)->blocked = c;
+}
+
+/* The number of a segment without data: beyond all that was sent, although snd_nxt went back after a time-out, or both
+ * ends would find each other's ACKs old; but not beyond the peer's window, as a probe is. */
+static uint32_t bare_seq(const struct connection *c)
+{
+    uint32_t edge = c->snd_una + c->snd_wnd;
+    return seq_before(edge, c->snd_max) ? edge : c->snd_max;
+}
+
+void tcp_send_ack(struct connection *c)
+{
+    if (tcp_send_segment(c, bare_seq(c), 0, TCP_ACK) == IP_WIRE_FULL) {
+        c->ack_now = true;
+        wait_for_wire(c);
+    }
+}
+
+void tcp_send_syn(struct connection *c)
+{
+    if (tcp_send_segment(c, c->iss, 0, c->state == TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK) == IP_WIRE_FULL)
+        COUNT_DROP(c->stack, wire_full); /* it is asked for again */
+}
+
+/* Data that were, or are now, sent: the clock, the timer, the counters. False: no room on the wire. */
+static bool send_data(struct connection *c, uint32_t seq, uint32_t bytes, bool fin)
+{
+    struct stack *stack = c->stack;
+    bool push = seq + bytes == fin_seq(c); /* the last there is, RFC 9293, 3.9.1.2 */
+    uint8_t flags = (uint8_t)(TCP_ACK | (fin ? TCP_FIN : 0) | (push && bytes > 0 ? TCP_PSH : 0));
+    if (tcp_send_segment(c, seq, bytes, flags) == IP_WIRE_FULL) {
+        wait_for_wire(c);
+        return false;
+    }
+    uint32_t right = seq + bytes + fin;
+    if (seq_before(seq, c->snd_max)) {
+        COUNT(stack, tcp_retransmitted);
+        c->retransmitted = true;
+        if (c->timing && seq_upto(seq, c->timed_seq)) /* Karn */
+            c->timing = false;
+    } else if (!c->timing) {
+        c->timing = true;
+        c->timed_seq = seq;
+        c->timed_at = stack->now;
+    }
+    if (c->snd_max == c->snd_una)
+        c->unacked_since = stack->now;
+    c->snd_max = seq_max(c->snd_max, right);
+    c->sent_at = stack->now;
+    if (!timer_pending(&c->retransmit) || c->persisting)
+        tcp_arm_retransmit(c);
+    return true;
+}
+
+/* From the first unacknowledged byte, whatever the window (RFC 6582, 3.2, step 2; RFC 6675, 5, step 4.3). */
+void tcp_retransmit_first(struct connection *c)
+{
+    uint32_t held = fin_seq(c) - c->snd_una, gap;
+    tcp_board_skip(c, c->snd_una, &gap);
+    uint32_t bytes = min_u32(min_u32(min_u32(held, c->mss), gap), c->snd_max - c->snd_una);
+    bool fin = fin_sent(c) && c->snd_una + bytes == fin_seq(c);
+    send_data(c, c->snd_una, bytes, fin);
+    tcp_arm_retransmit(c);
+}
+
+/* In a closed window one byte goes all the same: the answer tells how wide it is (RFC 9293, 3.8.6.1). In one that is too
+ * small to be worth a segment, what fits goes now: the override of 3.8.6.2.1. */
+void tcp_probe_window(struct connection *c)
+{
+    uint32_t held = fin_seq(c) - c->snd_una, room = max_u32(c->snd_wnd, 1);
+    uint32_t bytes = min_u32(min_u32(held, room), c->mss);
+    bool fin = c->fin_queued && bytes == held;
+    if (c->snd_wnd == 0)
+        COUNT(c->stack, tcp_window_probes);
+    if (!send_data(c, c->snd_una, bytes, fin))
+        return;
+    if (c->snd_wnd > 0)
+        c->snd_nxt = seq_max(c->snd_nxt, c->snd_una + bytes + fin);
+    c->timing = false;
+}
+
+/* Is the next new segment worth it? Nagle's and the sender's half of silly window avoidance (3.7.4, 3.8.6.2.1). */
+static bool worth_sending(const struct connection *c, uint32_t bytes, bool all, bool limited_by_peer)
+{
+    if (bytes == c->mss)
+        return true;
+    if (all)
+        return c->fin_queued || (!c->more && (c->nodelay || c->snd_una == c->snd_max));
+    return limited_by_peer && 2 * bytes >= c->max_window;
+}
+
+/* Something at snd_nxt. False: nothing may be sent, or the wire is full. */
+static bool send_next(struct connection *c)
+{
+    uint32_t gap = UINT32_MAX, seq = c->snd_nxt;
+    if (seq_before(seq, c->snd_max))
+        seq = tcp_board_skip(c, seq, &gap);
+    uint32_t end = fin_seq(c);
+    if (seq_before(end, seq)) /* beyond our FIN */
+        return false;
+    uint32_t data = end - seq, flight = tcp_in_flight(c), cwnd = c->cc.cwnd;
+    if (!c->recovering && !c->sack) /* limited transmit, RFC 3042; the scoreboard does it with SACK */
+        cwnd += min_u32(c->duplicates, 2) * c->mss;
+    uint32_t offered = seq_before(seq, c->snd_una + c->snd_wnd) ? c->snd_una + c->snd_wnd - seq : 0;
+    uint32_t allowed = cwnd > flight ? cwnd - flight : 0;
+    uint32_t bytes = min_u32(min_u32(min_u32(data, c->mss), gap), min_u32(offered, allowed));
+    bool fin = c->fin_queued && bytes == data;
+    if (data > 0 && bytes == 0)
+        return false;
+    if (data == 0 && !fin)
+        return false;
+    bool again = seq_before(seq, c->snd_max);
+    if (data > 0 && !again && !worth_sending(c, bytes, bytes == data, offered <= allowed))
+        return false;
+    if (!send_data(c, seq, bytes, fin))
+        return false;
+    c->snd_nxt = seq + bytes + fin;
+    return true;
+}
+
+/* Lost data before new data before data that are perhaps lost (NextSeg(), RFC 6675, 4). */
+static bool send_in_recovery(struct connection *c)
+{
+    uint32_t seq, bytes;
+    if (tcp_board_pipe(c) + c->mss > c->cc.cwnd)
+        return false;
+    bool lost = tcp_board_next(c, true, &seq, &bytes);
+    if (!lost && send_next(c))
+        return true;
+    if (!lost && !tcp_board_next(c, false, &seq, &bytes))
+        return false;
+    if (!send_data(c, seq, bytes, false))
+        return false;
+    c->high_retransmitted = seq + bytes;
+    return true;
+}
+
+void tcp_output(struct connection *c)
+{
+    if (c->state < TCP_ESTABLISHED || c->state == TCP_TIME_WAIT || c->blocked)
+        return;
+    if (c->snd_una == c->snd_max && c->stack->now - c->sent_at > c->rto) /* RFC 5681, 4.1 */
+        c->cc.cwnd = min_u32(c->cc.cwnd, c->stack->limits.initial_window * c->mss);
+    while (c->recovering && sack_usable(c) ? send_in_recovery(c) : send_next(c))
+        ;
+    bool held_back = seq_before(c->snd_nxt, fin_seq(c));
+    if (held_back && c->snd_nxt == c->snd_una && !timer_pending(&c->retransmit) && !c->blocked) {
+        c->unacked_since = c->stack->now;
+        tcp_arm_persist(c);
+    }
+}
+
+void tcp_retry_output(struct stack *stack)
+{
+    struct connection *c = stack->tcp->blocked, *next;
+    stack->tcp->blocked = NULL;
+    for (; c != NULL; c = next) {
+        next = c->blocked_next;
+        c->blocked = false;
+        tcp_output(c);
+        if (c->ack_now && !c->blocked)
+            tcp_send_ack(c);
+    }
+}
+
+bool tcp_output_waits(const struct stack *stack) { return stack->tcp->blocked != NULL; }
+
+/* After a read: tell of the room, if the sender may be waiting for it and it is worth a segment. */
+void tcp_window_opened(struct connection *c)
+{
+    if (c->state < TCP_ESTABLISHED || c->fin_received || c->state == TCP_TIME_WAIT)
+        return;
+    uint32_t edge = c->rcv_nxt + receive_window(c), left = seq_before(c->rcv_nxt, c->rcv_edge) ? c->rcv_edge - c->rcv_nxt : 0;
+    uint32_t step = seq_before(c->rcv_edge, edge) ? edge - c->rcv_edge : 0;
+    uint32_t limit = c->receive.limit;
+    if (step >= limit / 4 || (left < 2u * c->mss && step >= min_u32(limit / 2, c->mss)))
+        tcp_send_ack(c);
+}
