@@ -281,13 +281,13 @@ def domain_floor(frame: pd.DataFrame, series: str = DOMAIN) -> pd.Series:
 
 
 def work(frame: pd.DataFrame, design: str, period_us: int | None = None) -> pd.Series:
-    """Work that a busy process gets done, units/s: a value a round; ``none`` has no period."""
+    """Share of a CPU that a busy process's work gets: a value a round; ``none`` has no period."""
     found = trials(frame, "soft")
     if found.empty:
         return pd.Series(dtype=float)
     if period_us is not None:
         found = found[found["granularity_us"].astype(float) == period_us]
-    return per_s(found, "work_units", design)
+    return probes.of(found, "work_share", design)
 
 
 def soft_periods(frame: pd.DataFrame) -> list[int]:
@@ -297,7 +297,13 @@ def soft_periods(frame: pd.DataFrame) -> list[int]:
 
 
 def overhead(frame: pd.DataFrame, design: str, period_us: int) -> pd.Series:
-    """Share of the work that is lost to timers of this period: a value a round."""
+    """Share of a CPU that timers of this period take: a value a round.
+
+    Of soft timers it is lost to the work of the process that looks at them, against one that has none due; the kernel's
+    take it from whoever works there: it is the cores that they burn on an idle CPU.
+    """
+    if design == TICKLESS:
+        return cores(frame, design, Cell(1, period_us), "soft")
     return (1 - work(frame, design, period_us) / work(frame, "none")).dropna()
 
 

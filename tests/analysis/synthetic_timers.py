@@ -191,21 +191,26 @@ def domain_rows(
 
 
 def soft_rows(rng, rounds, noise, periods=(20, 50, 100)):
-    """A busy process that loses to each timer event what a check or an interrupt costs."""
+    """A busy process that loses a check to each timer event, and the kernel's timers of the same periods."""
     found = []
-    for number, (design, period) in itertools.product(
-        range(rounds), [("none", 1_000_000), *itertools.product(("soft", "timerfd"), periods)]
-    ):
-        each_us = {"none": 0.0, "soft": 0.45, "timerfd": 6.0}[design]
-        due = 1e6 / period
-        lost = min(each_us * due * 1e-6, 0.95)
-        work = 9e6 * (1 - lost) * np.exp(rng.normal(0, noise / 10))
-        found.append(
-            base("soft", design, number, f"every {period} µs", driver="soft" if design != "timerfd" else design,
-                 processes=1, timers=1, granularity_us=period, measure="lateness", seconds=SECONDS, trigger_us=5,
-                 due=round(due), delivered=round(due), missed=0, work_units=round(work), work_per_s=float(work),
-                 lateness_p50_us=2.0, lateness_p90_us=4.0, lateness_p99_us=5.0, lateness_max_us=30.0)
-        )  # fmt: skip
+    for number in range(rounds):
+        for design, period in [
+            ("no triggers", 10_000),
+            ("none", 10_000),
+            *(("soft", each) for each in periods),
+        ]:
+            lost = {"no triggers": 0.0, "none": 0.003, "soft": 0.003 + 0.45 / period}[design]
+            share = (1 - lost) * np.exp(rng.normal(0, noise / 10))
+            due = 1e6 / period
+            found.append(
+                base("soft", design, number, f"every {period} µs", driver="soft", processes=1, timers=1,
+                     granularity_us=period, measure="lateness", seconds=SECONDS,
+                     trigger_us=1_000 if design == "no triggers" else 10, due=round(due), delivered=round(due),
+                     missed=0, work_units=round(share * 1e5), work_cpu_us=1e6, work_share=float(share),
+                     lateness_p50_us=2.0, lateness_p90_us=4.0, lateness_p99_us=5.0, lateness_max_us=30.0)
+            )  # fmt: skip
+        for period in periods:
+            found += ticker_rows(rng, "soft", "timerfd", 1, period, number, noise)
     return found
 
 

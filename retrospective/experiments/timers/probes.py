@@ -20,8 +20,6 @@ from retrospective.experiments.timers.settings import (
     SELDOM_US,
     SERIES,
     SOFT_PERIODS_US,
-    SOFT_SLICE_S,
-    SOFT_SLICES,
     TRIGGER_US,
 )
 from retrospective.lab.probe import Probe
@@ -221,9 +219,7 @@ def soft(profile: Profile) -> Iterator[Planned]:
     for design, period_us, trigger_us in runs:
         label = f"{design}: {time_name(period_us)}, a trigger point each {time_name(trigger_us)} of work"
         one = {"processes": 1, "granularity_us": period_us, "measure": "lateness", "driver": "soft"}
-        slices_s = min(SOFT_SLICE_S, 4 * profile.slice_s)
-        long = {"trigger-us": trigger_us, "slices": SOFT_SLICES, "seconds": SOFT_SLICES * slices_s}
-        yield _ticker(profile, "soft", design, label, **one, **long), profile.rounds
+        yield _ticker(profile, "soft", design, label, **one, **{"trigger-us": trigger_us}), profile.rounds
     for period_us in SOFT_PERIODS_US:
         for probe in cell(profile, "soft", "timerfd", 1, period_us):
             yield probe, profile.rounds

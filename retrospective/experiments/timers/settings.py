@@ -87,8 +87,5 @@ AA_CELLS = ((100, 10_000), (10, 1_000))
 TRIGGER_US = 10
 SELDOM_US = 1_000
 SOFT_PERIODS_US = (20, 50, 100)
-#: Where no timers are to be felt there is one with this granularity, µs: the last one in a slice ends its work, so
-#: slices are long, seconds, and few.
-RARE_US = 1_000
-SOFT_SLICE_S = 0.2
-SOFT_SLICES = 2
+#: Where no timers are to be felt there is one with this granularity, µs.
+RARE_US = 10_000
