@@ -18,6 +18,7 @@ from retrospective.lab import cgroups, disk_2004, pagecache
 from retrospective.lab.disks import disk_of
 from retrospective.lab.hosts import CLIENT, Lab, LabError, LabUnavailable
 from retrospective.lab.peers import PEERS
+from retrospective.lab.system_call import system_call
 
 Capability = dict[str, Any]  # name, available, detail, remedy
 
@@ -129,14 +130,6 @@ def _memory_cgroup() -> str:
     return f"cgroup v{2 if cgroups.is_v2(parent) else 1}"
 
 
-def _system_call(number: int, *arguments: object) -> int:
-    result = _LIBC.syscall(ctypes.c_long(number), *arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
-
 def _disk_2004() -> Capability:
     reason = disk_2004.absent()
     detail = "ext4 on a loop device over a FUSE file that a single arm serves"
@@ -149,13 +142,13 @@ def _cachestat() -> str:
         file.flush()
         whole = ctypes.create_string_buffer(struct.pack("QQ", 0, 0))
         answer = ctypes.create_string_buffer(40)
-        _system_call(_CACHESTAT, file.fileno(), whole, answer, 0)
+        system_call(_CACHESTAT, file.fileno(), whole, answer, 0)
     return "page cache state by file"
 
 
 def _io_uring() -> str:
     parameters = ctypes.create_string_buffer(120)
-    os.close(_system_call(_IO_URING_SETUP, 1, parameters))
+    os.close(system_call(_IO_URING_SETUP, 1, parameters))
     features = struct.unpack_from("I", parameters, 20)[0]
     return f"features {features:#x}"
 
@@ -170,7 +163,7 @@ def _perf() -> str:
     number = _PERF_EVENT_OPEN.get(platform.machine())
     if number is None:
         raise OSError(0, f"unknown system call number on {platform.machine()}")
-    os.close(_system_call(number, attribute, 0, -1, -1, 0))
+    os.close(system_call(number, attribute, 0, -1, -1, 0))
     return "dummy event with context-switch records"
 
 
@@ -201,8 +194,8 @@ def _io_submit() -> str:
     if numbers is None:
         raise OSError(0, f"unknown system call number on {platform.machine()}")
     context = ctypes.c_ulong(0)
-    _system_call(numbers[0], 1, ctypes.byref(context))
-    _system_call(numbers[1], context)
+    system_call(numbers[0], 1, ctypes.byref(context))
+    system_call(numbers[1], context)
     return "io_setup"
 
 

@@ -30,6 +30,7 @@ import sys
 import time
 
 from retrospective.lab import arm, fuse
+from retrospective.lab.system_call import system_call
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
@@ -183,7 +184,7 @@ class Disk:
 
 def file_system(kind: str) -> int:
     """Open a file system to be configured (fsopen(2)); ``OSError`` if the kernel has it not or does not let us."""
-    return _system_call(_FSOPEN, kind.encode(), _CLOEXEC)
+    return system_call(_FSOPEN, kind.encode(), _CLOEXEC)
 
 
 def mount(kind: str, settings: dict[str, str | None]) -> int:
@@ -192,11 +193,11 @@ def mount(kind: str, settings: dict[str, str | None]) -> int:
     try:
         for key, value in settings.items():
             if value is None:
-                _system_call(_FSCONFIG, context, _SET_FLAG, key.encode(), None, 0)
+                system_call(_FSCONFIG, context, _SET_FLAG, key.encode(), None, 0)
             else:
-                _system_call(_FSCONFIG, context, _SET_STRING, key.encode(), value.encode(), 0)
-        _system_call(_FSCONFIG, context, _CREATE, None, None, 0)
-        return _system_call(_FSMOUNT, context, _CLOEXEC, _RDONLY | _NOSUID | _NODEV | _NOEXEC | _NOATIME)
+                system_call(_FSCONFIG, context, _SET_STRING, key.encode(), value.encode(), 0)
+        system_call(_FSCONFIG, context, _CREATE, None, None, 0)
+        return system_call(_FSMOUNT, context, _CLOEXEC, _RDONLY | _NOSUID | _NODEV | _NOEXEC | _NOATIME)
     except OSError as error:
         words = ""
         with contextlib.suppress(OSError):  # the kernel's own, if it left any
@@ -283,11 +284,3 @@ def main() -> None:
 def _complain(requests: socket.socket, error: OSError) -> None:
     with contextlib.suppress(OSError):
         requests.send(json.dumps({"error": str(error)}).encode())
-
-
-def _system_call(number: int, *arguments: object) -> int:
-    result = _LIBC.syscall(ctypes.c_long(number), *arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result

@@ -53,7 +53,7 @@ def test_a_refusal_becomes_a_remedy(monkeypatch, tmp_path):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(module, "Lab", refuse)
-    monkeypatch.setattr(module, "_system_call", blocked)
+    monkeypatch.setattr(module, "system_call", blocked)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("retrospective.lab.peers._SEARCH", str(tmp_path))
     found = {entry["name"]: entry for entry in module.capabilities()}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
+    crowds,
     dot,
     dot_entries,
     log_of_means,
@@ -18,6 +19,7 @@ from retrospective.analysis.figures.lazy_style import (
     required_of_servers,
     server_axis,
     server_style,
+    servers_of,
 )
 from retrospective.analysis.figures.style import (
     BLUE,
@@ -55,23 +57,6 @@ CASE_STYLES = (
 HEIGHT = 0.19  # inches: a server's line
 
 
-def crowds(site: Site) -> dict[Case, pd.DataFrame]:
-    """Warm trials with many clients whose files do not fit, by case, or ``NothingToDraw``."""
-    found = required_of_servers(site, "traces", cache="warm")
-    by_case = {
-        case: lazy_servers.many(found[(found["workload"] == case.workload) & (found["disk"] == case.disk)])
-        for case in lazy_servers.cases(found)
-    }
-    there = {case: crowd for case, crowd in by_case.items() if len(crowd)}
-    if not there:
-        raise NothingToDraw("no valid trials of experiment 'traces' with many clients")
-    return there
-
-
-def _servers(there: dict[Case, pd.DataFrame]) -> list[str]:
-    return in_order(name for crowd in there.values() for name in crowd["server"].unique())
-
-
 def _levels(crowd: pd.DataFrame, server: str, column: str, divisor: float = 1.0) -> np.ndarray:
     """Mean and 95 % interval of a column, NaN where a server has none."""
     if column not in crowd:
@@ -89,7 +74,7 @@ def stall(site: Site, reference: Site | None = None) -> Figure:
     there = crowds(site)
     servers = [
         name
-        for name in _servers(there)
+        for name in servers_of(there)
         if name != lazy_servers.NO_LOOP
         and any(np.isfinite(_levels(crowd, name, "turns_over_1ms_per_s")[0]) for crowd in there.values())
     ]
@@ -158,7 +143,7 @@ def resources(site: Site, reference: Site | None = None) -> Figure:
     """Draw the memory and the threads that a server takes with many clients: a dot a case."""
     del reference
     there = crowds(site)
-    servers = _servers(there)
+    servers = servers_of(there)
     columns = (
         ("rss_peak_bytes", 1 << 20, "own memory at its peak, MiB"),
         ("threads_peak", 1, "threads and processes"),

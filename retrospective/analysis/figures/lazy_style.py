@@ -29,6 +29,8 @@ from retrospective.analysis.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from retrospective.analysis.lazy_servers import Case
+
 #: Colour and marker of every series.
 SERIES_STYLE: dict[str, dict[str, Any]] = {
     "plain": {"color": GREY, "marker": "x"},
@@ -81,6 +83,26 @@ def required_of_servers(site: Site, experiment: str, **where: Any) -> pd.DataFra
         why = lazy_servers.why_missing(site.frame, (experiment,))
         raise NothingToDraw(f"no valid trials of experiment {experiment!r}" + (f" ({why})" if why else ""))
     return found
+
+
+def of_case(found: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """Those of some trials that are of one case; none of none."""
+    return found[(found["workload"] == case.workload) & (found["disk"] == case.disk)] if len(found) else found
+
+
+def crowds(site: Site) -> dict[Case, pd.DataFrame]:
+    """Warm trials with many clients whose files do not fit, by case, or ``NothingToDraw``."""
+    found = required_of_servers(site, "traces", cache="warm")
+    by_case = {case: lazy_servers.many(of_case(found, case)) for case in lazy_servers.cases(found)}
+    there = {case: crowd for case, crowd in by_case.items() if len(crowd)}
+    if not there:
+        raise NothingToDraw("no valid trials of experiment 'traces' with many clients")
+    return there
+
+
+def servers_of(there: dict[Case, pd.DataFrame]) -> list[str]:
+    """Servers of any of the cases, from above."""
+    return lazy_servers.in_order(name for crowd in there.values() for name in crowd["server"].unique())
 
 
 def server_axis(cells: Sequence[Axes], servers: Sequence[str]) -> None:

@@ -9,21 +9,23 @@ import pandas as pd
 
 from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
+    crowds,
     dot,
     dot_entries,
     log_of_means,
     means,
+    of_case,
     of_servers,
     plain_ticks,
     required_of_servers,
     server_axis,
     server_style,
+    servers_of,
     spread_labels,
 )
 from retrospective.analysis.figures.style import (
     BLACK,
     GREY,
-    NothingToDraw,
     Site,
     common_entries,
     key,
@@ -31,7 +33,7 @@ from retrospective.analysis.figures.style import (
     panels,
     styled,
 )
-from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, PLAIN, THREADS, URING, Case, in_order
+from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, PLAIN, THREADS, URING, in_order
 from retrospective.analysis.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -75,13 +77,13 @@ def against_clients(
     for cell in axes.flat[len(cases) :]:
         cell.axis("off")
     for cell, case in zip(axes.flat, cases, strict=False):
-        here = _only(warm, case)
+        here = of_case(warm, case)
         most = here["clients"].astype(float).max()
-        beside = _only(recorded, case)
+        beside = of_case(recorded, case)
         beside = beside[beside["clients"].astype(float) <= most] if len(beside) else beside
         for source in (beside, here):
             _curves(cell, source, column, divisor, faint=source is beside)
-        _cold(cell, _only(cold, case), column, divisor)
+        _cold(cell, of_case(cold, case), column, divisor)
         cell.set_title(case.name)
         cell.set_xlabel(f"clients ({_rounds(here)})")
         cell.set_ylabel(label)
@@ -95,10 +97,6 @@ def against_clients(
     ]
     key(figure, None, (entries if len(cold) else []) + common_entries(reference))
     return figure
-
-
-def _only(found: pd.DataFrame, case: Case) -> pd.DataFrame:
-    return found[(found["workload"] == case.workload) & (found["disk"] == case.disk)] if len(found) else found
 
 
 def _curves(cell: Axes, found: pd.DataFrame, column: str, divisor: float, *, faint: bool) -> None:
@@ -183,23 +181,13 @@ def response(site: Site, reference: Site | None = None) -> Figure:
 @styled
 def hot(site: Site, reference: Site | None = None) -> Figure:
     """Draw the 99th percentile of cached files with many clients: a panel a case, a dot a server."""
-    found, recorded = (
-        required_of_servers(site, "traces", cache="warm"),
-        of_servers(reference, "traces", cache="warm"),
-    )
-    crowds = {
-        case: crowd
-        for case in lazy_servers.cases(found)
-        if len(crowd := lazy_servers.many(_only(found, case)))
-    }
-    if not crowds:
-        raise NothingToDraw("no valid trials of experiment 'traces' with many clients")
-    servers = in_order(name for crowd in crowds.values() for name in crowd["server"].unique())
-    figure, (cells,) = panels(1, len(crowds), height=0.17 * len(servers) + 0.7, sharex=True)
+    there, recorded = crowds(site), of_servers(reference, "traces", cache="warm")
+    servers = servers_of(there)
+    figure, (cells,) = panels(1, len(there), height=0.17 * len(servers) + 0.7, sharex=True)
     server_axis(cells, servers)
-    for cell, (case, crowd) in zip(cells, crowds.items(), strict=True):
+    for cell, (case, crowd) in zip(cells, there.items(), strict=True):
         for y, server in enumerate(servers):
-            for source in (lazy_servers.many(_only(recorded, case)), crowd):
+            for source in (lazy_servers.many(of_case(recorded, case)), crowd):
                 mine = (
                     source.loc[source["server"] == server, "hot_latency_p99_us"]
                     if len(source)
