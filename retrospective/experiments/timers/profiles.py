@@ -129,6 +129,7 @@ PROFILES = {
         slices=4,
         cells={
             "wall": (
+                Cells(("timerfd",), (400,), (1_000, 250_000), 3),
                 Cells(("timerfd",), (1, 10, 100, 400), (1_000, 10_000), 1),
                 Cells(("timerfd",), (10, 1_000), (100_000,), 1),
                 Cells(("timerfd (aligned)", "epoll", "epoll (slack 1 ms)"), (100,), (10_000,), 1),
@@ -156,13 +157,16 @@ PROFILES = {
         slices=4,
         cells={
             "wall": (
-                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 3),
+                # Hundreds of processes, at what stacks ask for: one timer of the kernel's each, or a periodic tick.
+                Cells(("timerfd", "tick"), (400,), (10_000, 100_000, 250_000), 10),
+                Cells(("timerfd",), (400,), (1_000,), 10),
+                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 4),
                 Cells(("timerfd (aligned)", "epoll"), (1, 10, 100, 400, 1_000), (1_000, 10_000, 250_000), 2),
                 Cells(("epoll (slack 1 ms)", "nanosleep", "uring"), (10, 100, 400), (1_000, 10_000), 2),
                 Cells(("tick", "epoll (slack 1 ns)"), (10, 100, 400), (1_000, 10_000), 2),
                 Cells(("spin",), (1, 3, 10), (1_000, 10_000), 2),
             ),
-            "shoot-out": (Cells(EXACT, (1, 100), (1_000, 10_000), 3),),
+            "shoot-out": (Cells(EXACT, (1, 100), (1_000, 10_000), 4),),
         },
     ),
 }
