@@ -66,6 +66,9 @@ MEASURED = {
     "preempted": "calls",
     "sleep": "with_ns",
     "surface": "ratio_eager",
+    **dict.fromkeys(("operations", "operations-aa"), "operation_ns"),
+    "prices": "price_ns",
+    **dict.fromkeys(("wall", "wall-aa", "shoot-out", "domain", "soft"), "due"),
 }
 
 

@@ -142,6 +142,14 @@ def test_every_kind_of_smoke_probe_runs(release):
         assert row["valid"] or row["reason"].startswith(("disturbed", "drifted", "refused")), row["reason"]
 
 
+def test_facts_say_where_it_ran_and_what_others_may_have():
+    facts = timers.facts()
+    assert facts["timer_cpus"] == [0, 1]
+    assert 0 < facts["most_off_cores_drift"] < facts["most_off_cores"] < 0.1
+    assert isinstance(facts["autogroup"], bool)
+    assert json.dumps(facts)
+
+
 # ------------------------------------------------------------------------------------------------- changes
 
 

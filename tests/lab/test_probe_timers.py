@@ -219,15 +219,24 @@ def test_a_program_from_which_the_cpu_was_taken_often_is_disturbed(release):
     TIMERBENCH.judge(row | {"preemptions": 50}, {}, 0.3)
 
 
-def test_lateness_beside_somebody_who_computes_does_not_count(release):
-    """A process is on a CPU all the time: it is seen by the kernel's count of its time."""
-    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
+@pytest.fixture
+def computing():
+    """A process that is on a CPU all the time."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         time.sleep(0.2)  # it has begun
-        row = run_probe(probe(seconds=0.4))
-    finally:
+        yield
         other.kill()
-        other.wait()
+
+
+def test_cores_beside_somebody_who_computes_do_not_count(computing, release):
+    row = run_probe(probe(measure="cores", seconds=0.2))
+    assert (row["valid"], row["status"]) == (False, "invalid")
+    assert row["reason"].startswith("disturbed: others took"), row["reason"]
+
+
+def test_lateness_beside_somebody_who_computes_does_not_count(computing, release):
+    """There is no instrument, but the kernel counts everybody's time."""
+    row = run_probe(probe(seconds=0.4))
     assert (row["valid"], row["status"]) == (False, "invalid")
     assert row["reason"].startswith("disturbed: others ran on"), row["reason"]
     assert row["others_cores"] > MOST_OTHERS_CORES

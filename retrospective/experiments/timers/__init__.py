@@ -13,6 +13,7 @@ processes with periodic timers:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import servers
@@ -49,8 +50,13 @@ def seconds(profile: Profile) -> float:
 
 
 def facts() -> dict[str, Any]:
-    """Where processes with timers run, and what of those CPUs others may have: stored beside the rows."""
+    """Where processes with timers run, and what of those CPUs others may have: stored beside the rows.
+
+    Where there are groups by session, the spinner is idle only within its own (servers/timers/drivers/spinner.h).
+    """
+    autogroup = Path("/proc/sys/kernel/sched_autogroup_enabled")
     return {
+        "autogroup": autogroup.read_text().strip() == "1" if autogroup.exists() else False,
         "timer_cpus": list(probe_timers.CPUS),
         "most_off_cores": probe_timers.MOST_OFF_CORES,
         "most_off_cores_drift": probe_timers.MOST_DRIFT,
