@@ -113,29 +113,38 @@ def at_size(frame: pd.DataFrame, mix: str, count: int, beside: str = WHEEL) -> p
 
 
 def operation(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
-    """Price of an operation, ns, the loop's own included: a value a round.
+    """Price of an operation, ns, the loop's own included: a value a round, the median over what it ran beside."""
+    return _either(frame, facility, mix, count, ("operation_ns", "beside_operation_ns"))
 
-    Of the wheel, which every other facility runs beside, that of the runs beside the bare loop or, if there are none,
-    the median of all runs of the round.
-    """
+
+def _either(frame: pd.DataFrame, facility: str, mix: str, count: int, columns: tuple[str, str]) -> pd.Series:
+    """A column of a facility's runs, and its counterpart of those that were beside it: a value a round."""
     found = trials(frame, "operations", mix=mix)
-    if found.empty:
+    if found.empty or not set(columns) <= set(found):
         return pd.Series(dtype=float)
     found = found[found["timers"].astype(float) == count]
-    own = found[found["design"] == facility]
-    beside = found[(found["beside"].astype(str) == facility) & (found["design"] != facility)]
-    if facility == WHEEL and (beside["design"] == BARE).any():
-        own, beside = own.iloc[:0], beside[beside["design"] == BARE]
+    own = found["design"] == facility
+    parts = ((found[own], columns[0]), (found[~own & (found["beside"].astype(str) == facility)], columns[1]))
     levels = pd.concat(
         pd.Series(part[column].to_numpy(dtype=float, na_value=np.nan), part["round"].to_numpy(dtype=int))
-        for part, column in ((own, "operation_ns"), (beside, "beside_operation_ns"))
+        for part, column in parts
     )
     return levels.dropna().groupby(level=0).median()
 
 
 def alone(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
-    """Price of an operation without the loop's own, ns: a value a round; empty where the bare loop was not measured."""
-    return (operation(frame, facility, mix, count) - operation(frame, BARE, mix, count)).dropna()
+    """Price of an operation without the loop's own, ns: a value a round; empty where the bare loop was not measured.
+
+    Of a facility that ran beside the bare loop only those runs count: the two took turns there.
+    """
+    found = trials(frame, "operations", mix=mix)
+    if found.empty:
+        return pd.Series(dtype=float)
+    sides = (found["design"] == facility) & (found["beside"].astype(str) == BARE)
+    sides |= (found["design"] == BARE) & (found["beside"].astype(str) == facility)
+    together = found[sides & (found["timers"].astype(float) == count)]
+    chosen = together if len(together) else found
+    return (operation(chosen, facility, mix, count) - operation(chosen, BARE, mix, count)).dropna()
 
 
 def over_wheel(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
@@ -158,10 +167,7 @@ def tick_ns(frame: pd.DataFrame, count: int, facility: str = "hashed") -> pd.Ser
 
 def steps(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
     """Links followed and entries compared, an operation: a value a round; empty where they were not counted."""
-    found = trials(frame, "operations", mix=mix, design=facility)
-    if found.empty or "steps_per_operation" not in found:
-        return pd.Series(dtype=float)
-    return probes.of(found[found["timers"].astype(float) == count], "steps_per_operation", facility)
+    return _either(frame, facility, mix, count, ("steps_per_operation", "beside_steps_per_operation"))
 
 
 # ------------------------------------------------------------------------------------------------- prices
@@ -280,13 +286,25 @@ def domain_floor(frame: pd.DataFrame, series: str = DOMAIN) -> pd.Series:
 # ---------------------------------------------------------------------------------------------------- soft
 
 
+def bare_work(frame: pd.DataFrame) -> str:
+    """The busy process that soft timers are compared with: without trigger points, if that was measured."""
+    found = trials(frame, "soft", design="no triggers")
+    return "no triggers" if len(found) else "none"
+
+
 def work(frame: pd.DataFrame, design: str, period_us: int | None = None) -> pd.Series:
-    """Share of a CPU that a busy process's work gets: a value a round; ``none`` has no period."""
-    found = trials(frame, "soft")
+    """Share of a CPU that is left to work: a value a round.
+
+    A busy process tells how much of its time was work; where the kernel's timers wake another one, it is what their
+    cores leave. Processes without timers have no period.
+    """
+    found = trials(frame, "soft", design=design)
     if found.empty:
         return pd.Series(dtype=float)
     if period_us is not None:
         found = found[found["granularity_us"].astype(float) == period_us]
+    if design == TICKLESS:
+        return (1 - probes.of(found[found["measure"] == CORES], "cores", design)).clip(lower=0)
     return probes.of(found, "work_share", design)
 
 
@@ -299,12 +317,11 @@ def soft_periods(frame: pd.DataFrame) -> list[int]:
 def overhead(frame: pd.DataFrame, design: str, period_us: int) -> pd.Series:
     """Share of a CPU that timers of this period take: a value a round.
 
-    Of soft timers it is lost to the work of the process that looks at them, against one that has none due; the kernel's
-    take it from whoever works there: it is the cores that they burn on an idle CPU.
+    Of soft timers it is lost to the work of the process that looks at them, trigger points included; the kernel's take
+    it from whoever works there: it is the cores that they burn on an idle CPU.
     """
-    if design == TICKLESS:
-        return cores(frame, design, Cell(1, period_us), "soft")
-    return (1 - work(frame, design, period_us) / work(frame, "none")).dropna()
+    left = work(frame, design, period_us)
+    return (1 - (left if design == TICKLESS else left / work(frame, bare_work(frame)))).dropna()
 
 
 # -------------------------------------------------------------------------------------------------- floors

@@ -114,7 +114,10 @@ TIMERBENCH = Program(
         *("timers", "slices", "operations", "expiries", "beside_expiries"),
         "preemptions",  # as whoever ran it sees them
     ),
-    levels=("operation_ns", "beside_operation_ns", "ratio_beside"),
+    levels=(
+        *("operation_ns", "beside_operation_ns", "ratio_beside"),
+        *("steps_per_operation", "beside_steps_per_operation"),  # of ours: links followed, entries compared
+    ),
     # Places and deadlines are drawn anew in every round, and alike for all that are compared within one.
     defaults=lambda number: {"cpu": CPU_MAP["server"], "seed": number + 1},
     asked=lambda options: _asked(TIMERBENCH, options),

@@ -18,6 +18,11 @@ OPERATION = {
     "list": (20.0, 9.0), "heap": (30.0, 1.35), "heap4": (26.0, 1.3), "hashed": (13.0, 1.3), "wheel": (12.0, 1.25),
     "lazy": (7.0, 1.3), "nothing": (3.0, 1.0), "timerfd": (480.0, 1.05), "libev": (45.0, 1.4), "libuv": (60.0, 1.5),
 }  # fmt: skip
+#: facility -> links followed and entries compared in an operation, by timers
+STEPS = {
+    "list": lambda n: n / 2, "heap": lambda n: 1.5 * np.log2(n), "heap4": lambda n: 1.2 * np.log2(n),
+    "hashed": lambda n: 1.0, "wheel": lambda n: 0.05, "lazy": lambda n: 0.1,
+}  # fmt: skip
 #: No list is walked over more timers than this.
 MOST_OF = {"list": 10_000, "timerfd": 10_000}
 MIX_FACTOR = {"tcp": 1.0, "expiry": 1.9, "cancel": 1.4, "rearm": 0.9}
@@ -82,6 +87,8 @@ def operation_row(rng, facility, beside, mix, timers, number, noise, kind="trial
         f"beside {beside}, {mix}, {timers} timers", kind=kind, program="timerbench", facility=facility, beside=beside,
         mix=mix, timers=timers, slices=40, operation_ns=theirs * ratio, beside_operation_ns=theirs,
         ratio_beside=ratio, ratio_low=ratio * 0.97, ratio_high=ratio * 1.03,
+        steps_per_operation=STEPS.get(facility, lambda n: np.nan)(timers),
+        beside_steps_per_operation=STEPS.get(beside, lambda n: np.nan)(timers),
     )  # fmt: skip
 
 
@@ -124,7 +131,8 @@ def ticker_rows(rng, experiment, series, processes, granularity_us, number, nois
     interrupts = (
         due / SECONDS if not grouped else min(due, 1e6 * SECONDS / max(options.get("align_us", 1000), 1))
     )
-    interrupts = 0.0 if driver == "spin" else min(interrupts, 2.0e5)
+    # What becomes due while a domain wakes others needs no interrupt of its own.
+    interrupts = {"spin": 0.0, "domain": interrupts / 4}.get(driver, min(interrupts, 2.0e5))
     common = {
         "kind": kind, "driver": driver, "facility": "heap", "processes": processes, "timers": 1,
         "granularity_us": granularity_us, "phases": "spread", "align_us": options.get("align_us", 0),
@@ -207,6 +215,7 @@ def soft_rows(rng, rounds, noise, periods=(20, 50, 100)):
                      granularity_us=period, measure="lateness", seconds=SECONDS,
                      trigger_us=1_000 if design == "no triggers" else 10, due=round(due), delivered=round(due),
                      missed=0, work_units=round(share * 1e5), work_cpu_us=1e6, work_share=float(share),
+                     timer_interrupts_per_s=250.0,
                      lateness_p50_us=2.0, lateness_p90_us=4.0, lateness_p99_us=5.0, lateness_max_us=30.0)
             )  # fmt: skip
         for period in periods:

@@ -3,7 +3,8 @@
 ``claim.py`` says what a claim is; ``userver.py``, ``tux.py`` and ``knot.py`` hold what 2004 said of each
 kind of server, ``servers.py`` what it said of all of them, ``extensions.py`` the questions of today;
 ``lazy.py`` is what the second paper said of calls and ``lazy_today.py`` the questions beside it,
-``lazy_servers.py`` both of servers; ``ledger.py`` tests them and finds the verdicts.
+``lazy_servers.py`` both of servers; ``timers.py`` is what was said of timers before and ``timers_today.py`` the
+questions beside it; ``ledger.py`` tests them and finds the verdicts.
 """
 
 from retrospective.analysis.claims.claim import Claim

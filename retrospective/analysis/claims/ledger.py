@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrospective.analysis import probes
+from retrospective.analysis import timers as ticks
 from retrospective.analysis.claims import (
     extensions,
     knot,
@@ -27,6 +28,8 @@ from retrospective.analysis.claims import (
     lazy_servers,
     lazy_today,
     servers,
+    timers,
+    timers_today,
     tux,
     userver,
 )
@@ -50,8 +53,15 @@ if TYPE_CHECKING:
     from retrospective.analysis.mechanisms import Cause
 
 
-#: The detection floors that effects are held against: each chapter's, and that of servers in the lazy one.
-FLOORS = {"accept": aa_floor, "lazy": probes.floor, "servers": aa_floor}
+#: The detection floors that effects are held against: each chapter's, that of servers in the lazy one, and that of
+#: cores in the one on timers.
+FLOORS = {
+    "accept": aa_floor,
+    "lazy": probes.floor,
+    "servers": aa_floor,
+    ticks.CHAPTER: ticks.operations_floor,
+    "wall": ticks.wall_floor,
+}
 
 
 def claims(chapter: str | None = None) -> list[Claim]:
@@ -63,6 +73,8 @@ def claims(chapter: str | None = None) -> list[Claim]:
         *lazy_servers.claims(),
         *lazy_today.claims(),
         *lazy_servers.today(),
+        *timers.claims(),
+        *timers_today.claims(),
     ]
     return [claim for claim in everything if chapter in (None, claim.chapter)]
 

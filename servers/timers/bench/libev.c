@@ -66,4 +66,4 @@ static void turn(void *self)
     ev_run(((struct libev *)self)->loop, EVRUN_NOWAIT);
 }
 
-const struct subject subject_libev = {"libev", open_all, start, cancel, rearm, turn, close_all, false};
+const struct subject subject_libev = {"libev", open_all, start, cancel, rearm, turn, close_all, false, NULL};

@@ -57,4 +57,4 @@ static void turn(void *self)
     uv_run(&((struct libuv *)self)->loop, UV_RUN_NOWAIT);
 }
 
-const struct subject subject_libuv = {"libuv", open_all, start, cancel, start, turn, close_all, false};
+const struct subject subject_libuv = {"libuv", open_all, start, cancel, start, turn, close_all, false, NULL};

@@ -78,7 +78,12 @@ static void turn(void *self)
     timers_advance(((struct ours *)self)->timers, virtual_ms, SIZE_MAX);
 }
 
-const struct subject subject_ours = {"", open_ours, start, cancel, rearm, turn, close_ours, false};
+static uint64_t steps(const void *self)
+{
+    return ((const struct ours *)self)->timers->steps;
+}
+
+const struct subject subject_ours = {"", open_ours, start, cancel, rearm, turn, close_ours, false, steps};
 
 static void *open_nothing(const char *name, uint32_t count, char *why, size_t why_bytes)
 {
@@ -98,4 +103,4 @@ static void cancel_nothing(void *self, uint32_t i)
 }
 
 const struct subject subject_nothing = {"nothing", open_nothing, start_nothing, cancel_nothing, start_nothing, look,
-                                        close_ours, false};
+                                        close_ours, false, NULL};

@@ -20,6 +20,7 @@ struct subject {
     void (*turn)(void *self); /* of an event loop: look for events without waiting, and expire what is due */
     void (*close)(void *self);
     bool real_time; /* it goes by the kernel's clock */
+    uint64_t (*steps)(const void *self); /* links followed and entries compared so far; NULL: nobody counts them */
 };
 extern const struct subject subject_ours, subject_nothing, subject_timerfd;
 #ifdef BENCH_WITH_LIBEV

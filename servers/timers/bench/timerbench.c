@@ -157,7 +157,7 @@ struct side {
     const struct subject *subject;
     void *self;
     /* its own clock, its chance, and what it did */
-    uint64_t now_ms, state, expiries, operations;
+    uint64_t now_ms, state, expiries, operations, steps;
     double *ns; /* an operation, by slice */
 };
 
@@ -208,6 +208,20 @@ static void run_slice(struct side *side, const struct mix *mix, uint64_t wanted,
     side->ns[slice] = (double)(real_ns() - begin_ns) / (double)done;
     side->operations += done;
     turn_from(side);
+}
+
+/* What it has counted so far, less what it had when the measurement began. */
+static uint64_t steps_of(const struct side *side)
+{
+    return side->subject->steps != NULL ? side->subject->steps(side->self) - side->steps : 0;
+}
+
+static void print_steps(const struct side *side, const char *name)
+{
+    if (side->subject->steps != NULL)
+        printf(",\"%s\":%.4g", name, (double)steps_of(side) / (double)side->operations);
+    else
+        printf(",\"%s\":null", name);
 }
 
 static int compare(const void *a, const void *b)
@@ -285,7 +299,10 @@ int main(int argc, char **argv)
     const uint64_t wanted = timers > SLICE_OPERATIONS_AT_LEAST ? timers : SLICE_OPERATIONS_AT_LEAST;
     for (int k = 0; k < 2; k++)
         run_slice(&sides[k], mix, wanted, 0);
-    sides[0].expiries = sides[1].expiries = sides[0].operations = sides[1].operations = 0;
+    for (int k = 0; k < 2; k++) {
+        sides[k].expiries = sides[k].operations = 0;
+        sides[k].steps = steps_of(&sides[k]);
+    }
     size_t slices = 0;
     const uint64_t begin_ns = real_ns();
     do {
@@ -301,10 +318,13 @@ int main(int argc, char **argv)
         ratios[i] = sides[0].ns[i] / sides[1].ns[i];
     printf("{\"experiment\":\"%s\",\"facility\":\"%s\",\"beside\":\"%s\",\"timers\":%llu,\"slices\":%zu,"
            "\"operations\":%llu,\"expiries\":%llu,\"beside_expiries\":%llu,\"operation_ns\":%.4g,"
-           "\"beside_operation_ns\":%.4g,\"ratio_beside\":%.6g}\n",
+           "\"beside_operation_ns\":%.4g,\"ratio_beside\":%.6g",
            mix->name, facility, beside, (unsigned long long)timers, slices, (unsigned long long)sides[0].operations,
            (unsigned long long)sides[0].expiries, (unsigned long long)sides[1].expiries, median(sides[0].ns, slices),
            median(sides[1].ns, slices), median(ratios, slices));
+    print_steps(&sides[0], "steps_per_operation");
+    print_steps(&sides[1], "beside_steps_per_operation");
+    puts("}");
     for (int k = 0; k < 2; k++) {
         whose_turn = sides[k].self;
         sides[k].subject->close(sides[k].self);

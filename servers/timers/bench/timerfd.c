@@ -81,4 +81,4 @@ static void turn(void *self)
     }
 }
 
-const struct subject subject_timerfd = {"timerfd", open_all, set, cancel, set, turn, close_all, true};
+const struct subject subject_timerfd = {"timerfd", open_all, set, cancel, set, turn, close_all, true, NULL};
