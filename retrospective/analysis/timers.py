@@ -64,6 +64,33 @@ HUNDREDS = (100, 999)
 #: Above this share of the CPUs a cell is near or past saturation: what is asked for is no longer what is done.
 SATURATED = 0.8
 
+#: Columns that nothing here asks for.
+UNASKED = (
+    *(
+        "attempt",
+        "started_at",
+        "key",
+        "schema",
+        "kernel",
+        "binary",
+        "options",
+        "log",
+        "reason",
+        "load",
+        "duration_s",
+    ),
+    *(
+        "slice_on_cores",
+        "slice_off_cores",
+        "profile",
+        "program",
+        "worker_accepts",
+        "worker_cpu_s",
+        "per_second",
+    ),
+    *("latency_histogram", "workload", "load_mode", "charge", "accept_limit", "status", "driver", "phases"),
+)
+
 PRICES = (
     *("stamp", "clock", "null-call", "timerfd-untouched", "timerfd-reprogrammed"),
     *("wake-same-cpu", "wake-other-cpu", "timer-wake", "timer-wake-halted", "interrupt"),
@@ -87,6 +114,25 @@ def trials(frame: pd.DataFrame, experiment: str, **where: object) -> pd.DataFram
     if frame.empty or not {"chapter", "experiment", *where} <= set(frame):
         return frame.iloc[:0]
     return rows.valid(frame, chapter=CHAPTER, experiment=experiment, **where)
+
+
+def settled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep what may be shown of the chapter, the last attempt of each, so that asking many things of it is quick."""
+    if frame.empty or "chapter" not in frame:
+        return frame.iloc[:0]
+    kinds = [rows.valid(frame, chapter=CHAPTER, kind=kind) for kind in ("trial", "aa")]
+    found = pd.concat(kinds).drop(columns=list(UNASKED), errors="ignore").dropna(axis="columns", how="all")
+    words = [name for name in found if not pd.api.types.is_numeric_dtype(found[name])]
+    return found.astype(dict.fromkeys(words, object)).copy()  # pandas' own strings are slow to choose from
+
+
+def time_name(microseconds: float) -> str:
+    """10 µs, 1 ms, 250 ms: how fine timers are."""
+    if microseconds < 1:
+        return f"{microseconds * 1e3:g} ns"
+    if microseconds >= 1e6:
+        return f"{microseconds / 1e6:g} s"
+    return f"{microseconds:g} µs" if microseconds < 1e3 else f"{microseconds / 1e3:g} ms"
 
 
 def in_order(names: Iterable[str], order: tuple[str, ...]) -> list[str]:

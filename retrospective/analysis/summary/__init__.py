@@ -26,6 +26,7 @@ from retrospective.analysis.summary.machine import (
     who_pays_values,
 )
 from retrospective.analysis.summary.peers import nginx_values, peer_values
+from retrospective.analysis.summary.timers import ticking_values
 from retrospective.analysis.summary.wording import Values
 
 if TYPE_CHECKING:
@@ -58,4 +59,5 @@ def site_values(site: Site) -> Values:
         "peers": peer_values(frame),
         "nginx_overload": nginx_values(frame),
         "lazy": lazy_values(frame, facts),
+        "ticking": ticking_values(frame),
     }
