@@ -115,7 +115,7 @@ TIMERBENCH = Program(
         "preemptions",  # as whoever ran it sees them
     ),
     levels=(
-        *("operation_ns", "beside_operation_ns", "ratio_beside"),
+        *("operation_ns", "beside_operation_ns", "ratio_beside", "loop_ns"),
         *("steps_per_operation", "beside_steps_per_operation"),  # of ours: links followed, entries compared
     ),
     # Places and deadlines are drawn anew in every round, and alike for all that are compared within one.

@@ -183,6 +183,24 @@ static void test_many_at_once(void)
     timers_close(timers);
 }
 
+/* A wheel measures how far ahead a timer is from its last advance: one with a batch of none brings it up to date. */
+static void test_after_pause(void)
+{
+    enum { PAUSE = 100000 };
+    struct timers *timers = open_one(2, 0);
+    struct timer early = {.expire = note}, late = {.expire = note};
+    uint64_t tick;
+    expired = 0;
+    timers_start(timers, &early, 50);
+    CHECK(timers_advance(timers, PAUSE, 0) == 0 && timer_pending(&early), "a batch of none expires none");
+    CHECK(timers_next(timers, &tick) && ticks_ahead(tick, PAUSE) <= 0, "what was due is");
+    timers_start(timers, &late, PAUSE + 10);
+    CHECK(timers_advance(timers, PAUSE, 8) == 1 && !timer_pending(&early), "and expires in the next");
+    CHECK(timers_advance(timers, PAUSE + 9, 8) == 0, "too early");
+    CHECK(timers_advance(timers, PAUSE + 10, 8) == 1, "as exact as without a pause");
+    timers_close(timers);
+}
+
 static void test_farthest(void)
 {
     struct timers *timers = open_one(2, 7);
@@ -345,6 +363,7 @@ int main(int argc, char **argv)
     test_order();
     test_within_expiry();
     test_farthest();
+    test_after_pause();
     test_many_at_once();
     test_random(operations / 2, seed, 0);
     test_random(operations / 2, seed + 1, UINT64_MAX - 100000);

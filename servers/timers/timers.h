@@ -9,13 +9,16 @@
  * - A timer is the caller's memory, and is linked, never copied. Nothing is allocated after timers_open(). There are at
  *   most as many pending as that was told; one more is refused. A timer that is pending may not be freed.
  * - None expires before its deadline. One expires at the first advance to its due tick or later: that is the deadline,
- *   with `wheel` and `lazy` rounded up to a granularity() that depends on how far ahead it was when it was started.
+ *   with `wheel` and `lazy` rounded up to a granularity() that depends on how far ahead of the last advance it was when
+ *   it was started. So who has let time pass, as after a long sleep or with nothing pending, advances first and then
+ *   starts: a timer of 10 ticks that is started 1,000 ticks after the last advance is rounded as one of 1,010.
  * - A deadline that has passed is due one tick after the last advance. So what an expiry starts expires, at the
  *   earliest, in the next advance to a later tick, and an advance ends.
  * - An advance expires in the order of due ticks; of one due tick, timers of equal deadlines in that of their start.
  *   One that was re-armed while it was pending may come anywhere in its advance.
  * - An advance expires at most `batch`, so that a million that are due at once hold nobody: what it leaves is first in
- *   the next one, which may be to the same tick. timers_next() tells whether there is any.
+ *   the next one, which may be to the same tick. timers_next() tells whether there is any. A batch of none only tells
+ *   what time it is.
  * - An expiry may start, cancel and re-arm any timer, its own and those due in the same advance, too: one that is
  *   cancelled or re-armed then does not expire. It may not call timers_advance().
  * - The clock may jump. To a later tick: what was due meanwhile expires, each once. To an earlier one: nothing happens
@@ -103,7 +106,7 @@ static inline uint64_t timers_due(const struct timers *timers, uint64_t deadline
     return deadline - timers->now - 1 < TIMERS_FARTHEST - 1 ? deadline : timers->now + 1;
 }
 
-/* A timer that is not pending. False: there are as many as may be. */
+/* A timer that is not pending, after an advance to about the present. False: there are as many as may be. */
 static inline bool timers_start(struct timers *timers, struct timer *timer, uint64_t deadline)
 {
     if (timers->count == timers->capacity)

@@ -19,7 +19,7 @@ def bench(*words):
 
 
 @pytest.mark.parametrize("facility", [*OURS, "libev", "libuv"])
-@pytest.mark.parametrize("mix", ["tcp", "expiry", "cancel", "rearm"])
+@pytest.mark.parametrize("mix", ["tcp", "expiry", "cancel", "rearm", "start-only", "cancel-only"])
 def test_a_mix_does_what_it_says(release, mix, facility):
     code, report, said = bench(mix, f"--facility={facility}")
     if code == 3 and "make system" in said:
@@ -36,6 +36,12 @@ def test_a_mix_does_what_it_says(release, mix, facility):
         assert max(expiries) < report["operations"] / 50  # time-outs are made not to happen
     else:
         assert expiries == {0}
+    if mix.endswith("-only"):
+        assert report["operations"] % TIMERS == 0
+    if mix == "expiry":
+        assert report["loop_ns"] is None  # a loop without timers has no expiries
+    else:
+        assert report["loop_ns"] > 0
 
 
 def test_timerfd_goes_by_the_kernels_clock(release):

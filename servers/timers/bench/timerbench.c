@@ -1,10 +1,10 @@
 /* timerbench.c: timerbench MIX --facility NAME: what an operation on one of n timers costs; prints one JSON object.
  *
  * Beside the facility runs --beside another one, in turn, a slice each: the ratio is of pairs of slices. Both do the
- * same, to timers and with deadlines that are drawn alike.
+ * same, to timers and with deadlines that are drawn alike; and so does a loop that has none, for its own price.
  */
 #include "arguments.h"
-#include "subjects.h"
+#include "mixes.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -16,9 +16,6 @@
 
 #define SLICES_AT_MOST 10000u
 #define SLICE_OPERATIONS_AT_LEAST 4096u
-
-uint64_t virtual_ms;
-void *whose_turn;
 
 /* In the C library's place: the clock that libev and libuv see. */
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -34,102 +31,6 @@ static uint64_t real_ns(void)
     syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
-
-static uint64_t state;
-
-static uint32_t draw(uint32_t below)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (uint32_t)((state >> 32) * below >> 32);
-}
-
-static const struct subject *subject; /* whose turn it is */
-static uint64_t expiries;
-static bool again;
-static uint32_t timer_count, least_ms, most_ms; /* from which is drawn */
-
-static uint32_t any_ahead_ms(void)
-{
-    return least_ms + draw(most_ms - least_ms);
-}
-
-void expired(uint32_t i)
-{
-    expiries++;
-    if (again)
-        subject->start(whose_turn, i, any_ahead_ms());
-}
-
-/* The mixes */
-
-struct mix {
-    const char *name, *what;
-    uint32_t least_ms, most_ms; /* of a deadline */
-    /* Do operations, whose number it returns, until `wanted` are done or more. */
-    uint64_t (*run)(uint64_t wanted);
-    bool expires;
-};
-
-/* Every timer is re-armed once in 25 ms on average: what its connection receives. One in twenty is of a connection that
- * ends, and another that begins. */
-static uint64_t run_tcp(uint64_t wanted)
-{
-    const uint32_t a_tick = timer_count / 25 + 1;
-    uint64_t done = 0;
-    while (done < wanted) {
-        for (uint32_t i = 0; i < a_tick; i++, done++) {
-            const uint32_t place = draw(timer_count), ahead_ms = any_ahead_ms();
-            if (ahead_ms % 20 == 0) {
-                subject->cancel(whose_turn, place);
-                subject->start(whose_turn, place, ahead_ms);
-            } else {
-                subject->rearm(whose_turn, place, ahead_ms);
-            }
-        }
-        virtual_ms++;
-        subject->turn(whose_turn);
-    }
-    return done;
-}
-
-/* Whatever expires is started again: an operation is both. */
-static uint64_t run_expiry(uint64_t wanted)
-{
-    const uint64_t before = expiries;
-    again = true;
-    while (expiries - before < wanted) {
-        virtual_ms++;
-        subject->turn(whose_turn);
-    }
-    again = false;
-    return expiries - before;
-}
-
-/* One that was pending is cancelled, and started: an operation is both. */
-static uint64_t run_cancel(uint64_t wanted)
-{
-    for (uint64_t done = 0; done < wanted; done++) {
-        const uint32_t place = draw(timer_count);
-        subject->cancel(whose_turn, place);
-        subject->start(whose_turn, place, any_ahead_ms());
-    }
-    return wanted;
-}
-
-static uint64_t run_rearm(uint64_t wanted)
-{
-    for (uint64_t done = 0; done < wanted; done++)
-        subject->rearm(whose_turn, draw(timer_count), any_ahead_ms());
-    return wanted;
-}
-
-static const struct mix mixes[] = {
-    {"tcp", "time-outs of connections: re-armed or cancelled, hardly one expires", 200, 1200, run_tcp, false},
-    {"expiry", "all expire, and are started again", 1, 2000, run_expiry, true},
-    {"cancel", "cancel and start, without turns of the loop", 200, 1200, run_cancel, false},
-    {"rearm", "re-arm, without turns of the loop", 200, 1200, run_rearm, false},
-};
-#define MIXES (sizeof mixes / sizeof *mixes)
 
 static const struct subject *const others[] = {
     &subject_nothing, &subject_timerfd,
@@ -151,75 +52,81 @@ static const struct subject *find(const char *name)
     return &subject_ours;
 }
 
-/* One of the two that run in turn. */
+/* One of those that run in turn. */
 struct side {
     const char *name;
     const struct subject *subject;
     void *self;
     /* its own clock, its chance, and what it did */
-    uint64_t now_ms, state, expiries, operations, steps;
+    uint64_t now_ms, chance, expiries, operations, steps;
     double *ns; /* an operation, by slice */
 };
 
-static void open_side(struct side *side, const struct mix *mix, uint64_t seed)
-{
-    char why[256] = "no memory";
-    side->state = seed;
-    side->subject = find(side->name);
-    if (mix->expires && (side->subject->real_time || side->subject == &subject_nothing))
-        fail(3, "%s: nothing expires there by a virtual clock", side->name);
-    side->self = side->subject->open(side->name, timer_count, why, sizeof why);
-    if (side->self == NULL)
-        fail(side->subject == &subject_ours ? 2 : 3, "%s", why);
-    side->ns = calloc(SLICES_AT_MOST, sizeof *side->ns);
-    if (side->ns == NULL)
-        fail(1, "no memory");
-}
-
 static void turn_to(const struct side *side)
 {
-    subject = side->subject;
     whose_turn = side->self;
     virtual_ms = side->now_ms;
-    state = side->state;
-    expiries = 0;
+    turn.subject = side->subject;
+    turn.chance = side->chance;
+    turn.expiries = 0;
 }
 
 static void turn_from(struct side *side)
 {
     side->now_ms = virtual_ms;
-    side->state = state;
-    side->expiries += expiries;
+    side->chance = turn.chance;
+    side->expiries += turn.expiries;
 }
 
-static void start_all(struct side *side)
+static void open_side(struct side *side, const char *name, uint64_t seed)
 {
+    char why[256] = "no memory";
+    *side = (struct side){.name = name, .subject = find(name), .chance = seed};
+    if (turn.mix->expires && (side->subject->real_time || side->subject == &subject_nothing))
+        fail(3, "%s: nothing expires there by a virtual clock", name);
+    side->self = side->subject->open(name, turn.timers, why, sizeof why);
+    if (side->self == NULL)
+        fail(side->subject == &subject_ours ? 2 : 3, "%s", why);
+    side->ns = calloc(SLICES_AT_MOST, sizeof *side->ns);
+    if (side->ns == NULL)
+        fail(1, "no memory");
     turn_to(side);
-    for (uint32_t i = 0; i < timer_count; i++)
-        subject->start(whose_turn, i, any_ahead_ms());
+    start_all();
     turn_from(side);
 }
 
-static void run_slice(struct side *side, const struct mix *mix, uint64_t wanted, size_t slice)
+/* What it has counted so far. */
+static uint64_t steps_of(const struct side *side)
 {
+    return side->subject->steps != NULL ? side->subject->steps(side->self) : 0;
+}
+
+static void run_slice(struct side *side, uint64_t wanted, size_t slice)
+{
+    uint64_t done = 0, took_ns = 0;
     turn_to(side);
-    uint64_t begin_ns = real_ns();
-    uint64_t done = mix->run(wanted);
-    side->ns[slice] = (double)(real_ns() - begin_ns) / (double)done;
+    while (done < wanted) {
+        if (turn.mix->prepare != NULL)
+            turn.mix->prepare();
+        const uint64_t steps = steps_of(side), begin_ns = real_ns();
+        done += turn.mix->run(wanted);
+        took_ns += real_ns() - begin_ns;
+        side->steps += steps_of(side) - steps;
+    }
+    side->ns[slice] = (double)took_ns / (double)done;
     side->operations += done;
     turn_from(side);
 }
 
-/* What it has counted so far, less what it had when the measurement began. */
-static uint64_t steps_of(const struct side *side)
+static double steps_per_operation(const struct side *side)
 {
-    return side->subject->steps != NULL ? side->subject->steps(side->self) - side->steps : 0;
+    return (double)side->steps / (double)side->operations;
 }
 
-static void print_steps(const struct side *side, const char *name)
+static void print_level(const char *name, bool known, double level)
 {
-    if (side->subject->steps != NULL)
-        printf(",\"%s\":%.4g", name, (double)steps_of(side) / (double)side->operations);
+    if (known)
+        printf(",\"%s\":%.4g", name, level);
     else
         printf(",\"%s\":null", name);
 }
@@ -239,11 +146,12 @@ static double median(double *values, size_t count)
 static void print_help(const struct argument *table, size_t count)
 {
     puts("timerbench MIX --facility NAME [option …]: what an operation on timers costs, one JSON object\n\nmixes:");
-    for (size_t i = 0; i < MIXES; i++)
-        printf("  %-8s %s\n", mixes[i].name, mixes[i].what);
+    for (size_t i = 0; i < mix_count; i++)
+        printf("  %-12s %s\n", mixes[i].name, mixes[i].what);
     puts("\nfacilities: list heap heap4 hashed wheel lazy; nothing (the loop alone) timerfd libev libuv\n\noptions:");
     arguments_print(table, count);
-    puts("\nexit status: 0 = measured; 2 = a bad option; 3 = the facility is not here. A line on stderr says why.");
+    puts("\nloop_ns is what the mix takes if there are no timers to be touched: it is in operation_ns.\n\n"
+         "exit status: 0 = measured; 2 = a bad option; 3 = it is not here, or refused. A line on stderr says why.");
 }
 
 static void pin(uint64_t cpu)
@@ -252,7 +160,7 @@ static void pin(uint64_t cpu)
     CPU_ZERO(&set);
     CPU_SET((int)cpu, &set);
     if (sched_setaffinity(0, sizeof set, &set) != 0)
-        fail(1, "--cpu %llu: this process may not run there", (unsigned long long)cpu);
+        fail(3, "--cpu %llu: this process may not run there", (unsigned long long)cpu);
 }
 
 int main(int argc, char **argv)
@@ -275,7 +183,7 @@ int main(int argc, char **argv)
             return 0;
         }
     const struct mix *mix = NULL;
-    for (size_t i = 0; i < MIXES && argc > 1; i++)
+    for (size_t i = 0; i < mix_count && argc > 1; i++)
         if (strcmp(mixes[i].name, argv[1]) == 0)
             mix = &mixes[i];
     if (mix == NULL)
@@ -286,28 +194,27 @@ int main(int argc, char **argv)
     if (cpu != UINT64_MAX)
         pin(cpu);
 
-    timer_count = (uint32_t)timers;
-    least_ms = mix->least_ms;
-    most_ms = mix->most_ms;
-    struct side sides[2] = {{.name = facility}, {.name = beside}};
-    for (int k = 0; k < 2; k++) {
-        open_side(&sides[k], mix, seed);
-        start_all(&sides[k]);
-    }
+    turn.mix = mix;
+    turn.timers = (uint32_t)timers;
+    const int count = mix->expires ? 2 : 3; /* the third is the loop alone */
+    struct side sides[3];
+    const char *const names[] = {facility, beside, subject_nothing.name};
+    for (int k = 0; k < count; k++)
+        open_side(&sides[k], names[k], seed);
 
     /* The first slices touch everything once, and are not counted. */
     const uint64_t wanted = timers > SLICE_OPERATIONS_AT_LEAST ? timers : SLICE_OPERATIONS_AT_LEAST;
-    for (int k = 0; k < 2; k++)
-        run_slice(&sides[k], mix, wanted, 0);
-    for (int k = 0; k < 2; k++) {
-        sides[k].expiries = sides[k].operations = 0;
-        sides[k].steps = steps_of(&sides[k]);
+    for (int k = 0; k < count; k++) {
+        run_slice(&sides[k], wanted, 0);
+        sides[k].expiries = sides[k].operations = sides[k].steps = 0;
     }
     size_t slices = 0;
     const uint64_t begin_ns = real_ns();
     do {
         for (int k = 0; k < 2; k++)
-            run_slice(&sides[slices % 2 == 0 ? k : 1 - k], mix, wanted, slices);
+            run_slice(&sides[slices % 2 == 0 ? k : 1 - k], wanted, slices);
+        if (count > 2)
+            run_slice(&sides[2], wanted, slices);
         slices++;
     } while (slices < SLICES_AT_MOST && (double)(real_ns() - begin_ns) < seconds * 1e9);
 
@@ -322,10 +229,11 @@ int main(int argc, char **argv)
            mix->name, facility, beside, (unsigned long long)timers, slices, (unsigned long long)sides[0].operations,
            (unsigned long long)sides[0].expiries, (unsigned long long)sides[1].expiries, median(sides[0].ns, slices),
            median(sides[1].ns, slices), median(ratios, slices));
-    print_steps(&sides[0], "steps_per_operation");
-    print_steps(&sides[1], "beside_steps_per_operation");
+    print_level("loop_ns", count > 2, count > 2 ? median(sides[2].ns, slices) : 0);
+    print_level("steps_per_operation", sides[0].subject->steps != NULL, steps_per_operation(&sides[0]));
+    print_level("beside_steps_per_operation", sides[1].subject->steps != NULL, steps_per_operation(&sides[1]));
     puts("}");
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < count; k++) {
         whose_turn = sides[k].self;
         sides[k].subject->close(sides[k].self);
         free(sides[k].ns);

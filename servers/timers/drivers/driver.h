@@ -8,7 +8,8 @@
  *
  * - Tick n of the timers begins n tick_ns after the origin of CLOCK_MONOTONIC; no timer expires before that.
  * - A sleep may end early, never is one longer than asked for but by what the kernel adds: the slack, and a wake-up.
- * - Timers that are started, cancelled or re-armed between turns are seen by the next one.
+ * - Timers that are started, cancelled or re-armed between turns are seen by the next one. Who starts some long after
+ *   the last turn calls driver_check() first: a wheel rounds by the time of that (timers.h).
  * - A turn with nothing pending returns at once; after driver_rest() nothing wakes the process.
  *
  * One thread at a time, the one that opened it: the slack is a thread's.
