@@ -72,6 +72,13 @@ def test_designs_under_the_thread_sanitizer(tsan, name):
     assert "WARNING: ThreadSanitizer" not in done.stderr
 
 
+def test_the_timer_domain_under_the_thread_sanitizer():
+    """As threads of one process: what processes share it cannot follow."""
+    done = run([servers.test_program("test_domain_processes", "tsan"), "threads"], 300, **TSAN)
+    assert done.returncode == 0, done.stderr[-8000:]
+    assert "WARNING: ThreadSanitizer" not in done.stderr
+
+
 def test_fibers_on_aarch64(tmp_path):
     """The other processor's switch, compiled by a cross compiler and run by an emulator."""
     missing = [tool for tool in CROSS if shutil.which(tool) is None]

@@ -1,6 +1,7 @@
 """ticker: no driver is early, none loses a deadline without saying so, and what is refused is named."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ import pytest
 
 import servers
 
-DRIVERS = ["tick", "timerfd", "epoll", "nanosleep", "uring", "spin", "soft"]
+DRIVERS = ["tick", "timerfd", "epoll", "nanosleep", "uring", "spin", "soft", "domain"]
 
 
 def command(*words):
@@ -101,10 +102,43 @@ def test_a_process_that_is_killed_is_counted(release, eventually):
     assert 0 < report["missed"] == 300 - report["delivered"]
 
 
-def test_nobody_outlives_it(release, eventually):
-    with subprocess.Popen(command("--driver=spin", "--processes=2", "--seconds=60")) as ticker:
+@pytest.mark.parametrize("measure", ["lateness", "cores"])
+@pytest.mark.parametrize(
+    "options",
+    [["--slack-ns=1000000"], ["--align-us=10000", "--phases=same"], ["--slack-ns=1", "--cpus=0,1"]],
+)
+def test_a_domain_wakes_its_clients(release, measure, options):
+    if "--cpus=0,1" in options and not {0, 1} <= os.sched_getaffinity(0):
+        pytest.skip("there are no CPUs 0 and 1 here")
+    words = ["--driver=domain", "--processes=5", "--timers=2", "--granularity-us=10000"]
+    code, report, said = tick(*words, f"--measure={measure}", *options)
+    assert (code, said) == (0, "")
+    assert holds(report, due=5 * 2 * 10)
+    assert 0 < report["domain_wakes"] <= report["domain_operations"]
+    assert report["domain_cpu_us"] <= report["cpu_us"]
+    assert report["domain_bells"] >= 5
+    assert report["domain_restarts"] == 0
+
+
+def test_a_domain_that_is_killed_is_started_again(release, eventually):
+    words = command("--driver=domain", "--processes=3", "--granularity-us=10000", "--seconds=1")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as ticker:
         of_it = eventually(
-            lambda: (all_ := psutil.Process(ticker.pid).children()) and len(all_) == 2 and all_
+            lambda: (all_ := psutil.Process(ticker.pid).children()) and len(all_) == 4 and all_
+        )
+        time.sleep(0.1)
+        of_it[0].send_signal(signal.SIGKILL)  # it is the first that is forked
+        report = json.loads(ticker.communicate(timeout=60)[0])
+    assert ticker.returncode == 0
+    assert holds(report, due=300)
+    assert report["domain_restarts"] == 1
+
+
+@pytest.mark.parametrize(("driver", "processes"), [("spin", 2), ("domain", 3)])
+def test_nobody_outlives_it(release, eventually, driver, processes):
+    with subprocess.Popen(command(f"--driver={driver}", "--processes=2", "--seconds=60")) as ticker:
+        of_it = eventually(
+            lambda: (all_ := psutil.Process(ticker.pid).children()) and len(all_) == processes and all_
         )
         ticker.kill()
     eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in of_it))

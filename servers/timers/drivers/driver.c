@@ -9,14 +9,14 @@
 #include <sys/prctl.h>
 
 extern const struct driver_kind driver_tick_kind, driver_timerfd, driver_epoll, driver_nanosleep, driver_uring,
-    driver_spin, driver_soft;
+    driver_spin, driver_soft, driver_domain;
 
 const struct driver_kind *const driver_kinds[] = {
     &driver_tick_kind, &driver_timerfd, &driver_epoll, &driver_nanosleep,
 #ifdef DRIVERS_WITH_URING
     &driver_uring,
 #endif
-    &driver_spin,      &driver_soft,    NULL,
+    &driver_spin,      &driver_soft,    &driver_domain,     NULL,
 };
 
 const struct driver_kind *driver_kind_named(const char *name)

@@ -25,6 +25,8 @@ struct driver_options {
     uint64_t align_ns;       /* expiries are rounded up to a grid that all processes share; 0: they are not */
     uint64_t period_ns;      /* of `tick`, and of what backs `soft` up */
     uint64_t phase_ns;       /* of that period: processes of the same phase wake together */
+    struct domain *domain;   /* of `domain`, before the fork; this process becomes its client. NULL: one of its own */
+    uint32_t client;         /* which one */
     size_t batch;            /* at most so many expire in a turn */
     uint64_t (*clock)(void); /* ns; NULL: CLOCK_MONOTONIC */
 };

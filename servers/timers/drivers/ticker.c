@@ -7,6 +7,7 @@
  */
 #include "arguments.h"
 #include "clock.h"
+#include "domains.h"
 #include "interrupts.h"
 #include "spinner.h"
 #include "worker.h"
@@ -32,6 +33,7 @@ struct ticker {
     struct plan plan;
     struct stage *stage;
     uint32_t failed;
+    struct domains domains; /* where the driver is theirs */
     bool cores; /* measure them; else lateness */
     unsigned cpus[CPUS_AT_MOST];
     struct spinner *spinners[CPUS_AT_MOST];
@@ -55,6 +57,11 @@ static void reap(struct ticker *ticker)
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
         if (ticker->stage->error != 0)
             fail(3, "%s on %s: %s", ticker->plan.kind->name, ticker->plan.facility, strerror(ticker->stage->error));
+        if (domains_restart(&ticker->domains, pid)) {
+            if (errno != 0)
+                fail(1, "a timer domain ended, and cannot be started again: %s", strerror(errno));
+            continue;
+        }
         ticker->failed++;
         for (uint32_t i = 0; i < ticker->plan.workers; i++)
             if (ticker->stage->workers[i].pid == pid)
@@ -93,6 +100,7 @@ static void run_slice(struct ticker *ticker, int state, size_t slice)
     const uint64_t begin_ns = monotonic_ns() + LEAD_NS + (state == ON ? plan->workers * LEAD_EACH_NS : 0);
     const uint64_t end_ns = begin_ns + ticker->slice_ns;
     if (state == ON) {
+        domains_look(&ticker->domains, false);
         stage_begin(ticker->stage, begin_ns, end_ns);
         for (uint32_t i = 0; i < plan->workers; i++)
             ticker->stage->workers[i].due += worker_due(plan, i, begin_ns, end_ns);
@@ -109,6 +117,7 @@ static void run_slice(struct ticker *ticker, int state, size_t slice)
     }
     if (state == ON)
         wait_for_rest(ticker, atomic_load(&ticker->stage->slice));
+    domains_look(&ticker->domains, state == ON);
     reap(ticker);
 }
 
@@ -198,6 +207,7 @@ static void print_counters(const struct ticker *ticker)
         all.voluntary_switches += one->voluntary_switches;
         all.involuntary_switches += one->involuntary_switches;
     }
+    all.cpu_us += ticker->domains.cpu_ns / 1000;
     const struct {
         const char *name;
         uint64_t value;
@@ -221,11 +231,44 @@ static void print_counters(const struct ticker *ticker)
         printf(",\"%s\":%llu", counters[i].name, (unsigned long long)counters[i].value);
 }
 
+static void print_domains(const struct domains *domains)
+{
+    const struct domains_totals total = domains_total(domains);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        {"cpu_us", domains->cpu_ns / 1000}, /* in the sum of all, too */
+        {"charged_us", total.ns / 1000},    /* by the accounts, rests included */
+        {"turns", total.turns},
+        {"sleeps", total.sleeps},
+        {"operations", total.operations},
+        {"wakes", total.wakes},
+        {"bells", total.bells},
+        {"restarts", domains->restarts},
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        printf(",\"domain_%s\":%llu", counters[i].name, (unsigned long long)counters[i].value);
+}
+
+static void start_domains(struct ticker *ticker)
+{
+    struct plan *plan = &ticker->plan;
+    if (strcmp(plan->kind->name, "domain") != 0)
+        return;
+    if (plan->driver.slack_ns == 0 && plan->driver.align_ns == 0)
+        plan->driver.slack_ns = DOMAIN_SLACK_NS;
+    if (!domains_start(&ticker->domains, ticker->cpus, plan->cpu_count, plan->workers, plan->driver.slack_ns))
+        fail(3, "a timer domain for %u processes: %s", plan->workers, strerror(errno));
+    plan->domains = ticker->domains.all;
+}
+
 static void start_all(struct ticker *ticker, uint64_t gap_ns)
 {
     ticker->stage = stage_map(ticker->plan.workers);
     if (ticker->stage == NULL)
         fail(3, "%u processes: %s", ticker->plan.workers, strerror(errno));
+    start_domains(ticker);
     for (uint32_t i = 0; i < ticker->plan.workers; i++)
         if (worker_start(ticker->stage, &ticker->plan, i) < 0)
             fail(3, "process %u of %u: %s (ulimit -u)", i, ticker->plan.workers, strerror(errno));
@@ -243,6 +286,7 @@ static void stop_all(struct ticker *ticker)
     for (uint32_t i = 0; i < ticker->plan.workers; i++)
         if (ticker->stage->workers[i].pid > 0)
             kill(ticker->stage->workers[i].pid, SIGKILL);
+    domains_stop(&ticker->domains);
     while (waitpid(-1, NULL, 0) > 0) /* a thousand that are ending still are no quiet machine for the next trial */
         ;
 }
@@ -284,7 +328,8 @@ int main(int argc, char **argv)
         {"tick-us", ARGUMENT_INTEGER, &tick_us, 1, 1e6, "N", "of the facility; default 1"},
         {"phases", ARGUMENT_CHOICE, &phases, 0, 0, "spread|same", "of the timers; default spread"},
         {"align-us", ARGUMENT_INTEGER, &align_us, 0, 1e9, "N", "round expiries up to this grid; default 0: do not"},
-        {"slack-ns", ARGUMENT_INTEGER, &slack_ns, 0, 1e12, "N", "of the kernel's; default 0: as it is"},
+        {"slack-ns", ARGUMENT_INTEGER, &slack_ns, 0, 1e12, "N",
+         "the kernel's, or the domain's; default 0: as it is; domain without a grid: 500000"},
         {"period-us", ARGUMENT_INTEGER, &period_us, 1, 1e9, "N", "of tick and soft's back-up; default: the timers'"},
         {"trigger-us", ARGUMENT_INTEGER, &trigger_us, 0, 1e6, "N",
          "soft: never sleep, but work, and look at timers after so much of it; default 0: sleep"},
@@ -343,6 +388,7 @@ int main(int argc, char **argv)
     }
     stop_all(&ticker);
 
+    slack_ns = ticker.plan.driver.slack_ns;
     printf("{\"driver\":\"%s\",\"facility\":\"%s\",\"measure\":\"%s\",\"processes\":%llu,\"timers\":%llu,"
            "\"granularity_us\":%llu,\"phases\":\"%s\",\"align_us\":%llu,\"slack_ns\":%llu,\"seconds\":%.6g,"
            "\"slices\":%llu",
@@ -357,6 +403,8 @@ int main(int argc, char **argv)
     } else {
         print_lateness(ticker.stage, ticker.plan.workers);
     }
+    if (ticker.domains.count > 0)
+        print_domains(&ticker.domains);
     puts("}");
     return 0;
 }

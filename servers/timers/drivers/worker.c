@@ -174,6 +174,10 @@ static struct run *prepare(struct stage *stage, const struct plan *plan, uint32_
         run->all[k] = (struct periodic){.timer.expire = expire, .run = run};
     struct driver_options options = plan->driver;
     options.phase_ns = phase_ns(plan, i, 0);
+    if (plan->domains != NULL) {
+        options.domain = plan->domains[i % plan->cpu_count];
+        options.client = i / (uint32_t)plan->cpu_count;
+    }
     if ((run->driver = driver_open(plan->kind, &options)) == NULL ||
         (run->timers = timers_open(plan->facility, plan->timers, 0)) == NULL)
         return NULL;

@@ -18,6 +18,7 @@ struct plan {
     const struct driver_kind *kind;
     const char *facility;
     struct driver_options driver; /* phase_ns is each worker's own */
+    struct domain **domains; /* one for each of `cpus`; NULL: none */
     uint64_t granularity_ns;
     uint32_t workers, timers; /* timers of each */
     const unsigned *cpus;     /* worker i runs on the (i mod count)th only */

@@ -1,0 +1,324 @@
+/* test_domain.c: what domain.h promises, in turns by a clock that is not real: by examples, against a model over random
+ * operations, and with clients that are hostile or died.
+ *
+ *     test_domain [--operations N] [--seed N]
+ */
+#include "check.h"
+#include "domain_fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000000)
+#define START (1000 * MS)
+
+static uint64_t random_state;
+
+static uint64_t draw(uint64_t below)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state % below;
+}
+
+static unsigned take_all(struct domain_client *client)
+{
+    unsigned taken = 0;
+    for (uint32_t slot; domain_take(client, &slot);)
+        taken++;
+    return taken;
+}
+
+static void test_one(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(2, 2, 0, MS);
+    struct domain_client *client = &fixture.clients[0];
+    CHECK(!domain_arm(client, 2, START + 1) && client->refused == 1, "beyond its slots it is refused");
+    CHECK(!domain_arm(client, 0, 0) && client->refused == 2, "0 is no deadline");
+    CHECK(!domain_cancel(client, 0), "it was not armed");
+    CHECK(domain_arm(client, 0, START + 10 * MS) && client->rung == 1, "the first rings");
+    fixture_run(&fixture, START + 10 * MS);
+    CHECK(take_all(client) == 0, "its slack is not over");
+    fixture_run(&fixture, START + 11 * MS);
+    CHECK(take_all(client) == 1 && take_all(client) == 0, "once, by deadline and slack");
+    CHECK(!domain_cancel(client, 0), "it is not armed any more");
+
+    domain_arm(client, 0, START + 20 * MS);
+    domain_arm(client, 1, START + 20 * MS + MS / 2);
+    const uint64_t turns = fixture.domain->header->sleeps;
+    CHECK(domain_cancel(client, 0), "cancelled in time");
+    fixture_run(&fixture, START + 22 * MS);
+    CHECK(take_all(client) == 1 && fixture.domain->header->sleeps - turns <= 3, "only the other one");
+
+    domain_arm(client, 0, START + 30 * MS);
+    fixture_run(&fixture, START + 31 * MS);
+    domain_arm(client, 0, START + 40 * MS);
+    CHECK(take_all(client) == 0, "had expired, and was armed anew before it was taken: never given");
+    fixture_run(&fixture, START + 41 * MS);
+    CHECK(take_all(client) == 1, "by its new deadline");
+
+    domain_arm(client, 0, START + 50 * MS);
+    fixture_run(&fixture, START + 51 * MS);
+    CHECK(!domain_cancel(client, 0) && take_all(client) == 0, "too late to cancel, but not given after that");
+
+    domain_arm(client, 0, START);
+    fixture_run(&fixture, START + 53 * MS);
+    CHECK(take_all(client) == 1, "a deadline that has passed");
+    domain_arm(client, 0, UINT64_MAX);
+    fixture_run(&fixture, START + 55 * MS);
+    CHECK(take_all(client) == 1, "one that is too far away counts as passed");
+    fixture_close(&fixture);
+}
+
+/* Later is a store; and who arms again after it was woken rings no bell, while the domain wakes up for somebody. */
+static void test_no_bells(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(10, 1, 0, MS / 2);
+    uint64_t deadlines[10], early = 0;
+    for (uint32_t i = 0; i < 10; i++)
+        domain_arm(&fixture.clients[i], 0, deadlines[i] = START + 10 * MS + i * MS);
+    fixture_run(&fixture, START + 5 * MS);
+    const uint64_t before = fixture_account(&fixture, 0)->operations;
+    for (unsigned k = 0; k < 100; k++)
+        domain_arm(&fixture.clients[0], 0, ++deadlines[0]);
+    fixture_run(&fixture, START + 9 * MS);
+    CHECK(fixture_account(&fixture, 0)->operations == before, "nobody looks at what becomes later");
+    uint64_t rung = 0;
+    for (uint32_t i = 0; i < 10; i++)
+        rung += fixture.clients[i].rung;
+    for (unsigned tick = 0; tick < 1000; tick++) {
+        fixture_run(&fixture, fixture_ns + MS / 4);
+        for (uint32_t i = 0; i < 10; i++)
+            if (take_all(&fixture.clients[i]) > 0) {
+                early += fixture_ns < deadlines[i];
+                domain_arm(&fixture.clients[i], 0, deadlines[i] += 10 * MS);
+            }
+    }
+    for (uint32_t i = 0; i < 10; i++) {
+        rung -= fixture.clients[i].rung;
+        CHECK(deadlines[i] > fixture_ns - MS, "%u lags behind", i);
+    }
+    CHECK(rung == 0 && early == 0, "%lld bells rung, %llu early", -(long long)rung, (unsigned long long)early);
+    CHECK(fixture.domain->header->sleeps < 300, "%llu sleeps for 250 ms of ten timers",
+          (unsigned long long)fixture.domain->header->sleeps);
+    fixture_close(&fixture);
+}
+
+/* Against the model. */
+
+enum { CLIENTS = 4, SLOTS = 70 };
+static uint64_t model[CLIENTS][SLOTS]; /* deadline, 0 = not armed */
+
+static uint64_t some_deadline(void)
+{
+    static const uint64_t ranges[] = {1000, MS / 10, MS, 10 * MS, 1000 * MS};
+    return draw(30) == 0 ? fixture_ns - draw(10 * MS) : fixture_ns + 1 + draw(ranges[draw(5)]);
+}
+
+static void operate(struct fixture *fixture)
+{
+    const uint32_t i = (uint32_t)draw(CLIENTS), slot = (uint32_t)draw(SLOTS);
+    if (draw(3) > 0) {
+        domain_arm(&fixture->clients[i], slot, model[i][slot] = some_deadline());
+    } else {
+        const bool armed = model[i][slot] != 0, in_time = domain_cancel(&fixture->clients[i], slot);
+        CHECK(!in_time || armed, "cancelled what was not armed");
+        CHECK(in_time || !armed || model[i][slot] <= fixture_ns, "expired early");
+        model[i][slot] = 0;
+    }
+}
+
+static unsigned check_against_model(struct fixture *fixture, uint64_t slack_ns)
+{
+    unsigned taken = 0;
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        for (uint32_t slot; domain_take(&fixture->clients[i], &slot); taken++) {
+            CHECK(model[i][slot] != 0, "%u of %u was not armed", slot, i);
+            CHECK(model[i][slot] <= fixture_ns, "%u of %u is early", slot, i);
+            model[i][slot] = 0;
+        }
+        for (uint32_t slot = 0; slot < SLOTS; slot++)
+            CHECK(model[i][slot] == 0 || model[i][slot] + slack_ns > fixture_ns, "%u of %u is lost or late by %llu ns",
+                  slot, i, (unsigned long long)(fixture_ns - model[i][slot]));
+    }
+    return taken;
+}
+
+static void test_random(uint64_t operations, uint64_t seed, uint32_t limit, uint64_t slack_ns)
+{
+    fixture_ns = START;
+    random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    memset(model, 0, sizeof model);
+    struct fixture fixture = fixture_open(CLIENTS, SLOTS, limit, slack_ns);
+    uint64_t taken = 0;
+    const int before = checks_failed;
+    for (uint64_t k = 0; k < operations && checks_failed < before + 10; k++) {
+        operate(&fixture);
+        if (draw(20) == 0) {
+            /* Without slack, what is due now may wait for the next nanosecond (timers.h). And bells for a while. */
+            fixture_run(&fixture, fixture_ns + draw(draw(10) == 0 ? 100 * MS : MS));
+            fixture_run(&fixture, fixture_ns + KEEPER_BELL_NS + 1);
+            taken += check_against_model(&fixture, slack_ns + 1);
+        }
+        if (draw(2000) == 0)
+            fixture_restart(&fixture);
+    }
+    CHECK(taken > operations / 10, "only %llu expired: the test tests little", (unsigned long long)taken);
+    fixture_close(&fixture);
+}
+
+/* Hostile clients, and what a neighbour sees of them, in work done before it is served. */
+
+static void test_many_at_once(void)
+{
+    enum { LIMIT = 64, HOSTILE = 3 };
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(HOSTILE + 1, DOMAIN_SLOTS_MOST, LIMIT, 0);
+    struct domain_client *neighbour = &fixture.clients[HOSTILE];
+    uint64_t before[HOSTILE];
+    unsigned expired = 0;
+    for (uint32_t i = 0; i < HOSTILE; i++)
+        for (uint32_t k = 0; k < 1000000; k++)
+            domain_arm(&fixture.clients[i], k, START + MS);
+    CHECK(fixture.clients[0].refused == 1000000 - DOMAIN_SLOTS_MOST, "%llu of a million refused",
+          (unsigned long long)fixture.clients[0].refused);
+    domain_arm(neighbour, 0, START + MS);
+    fixture_run(&fixture, START + MS / 2);
+    fixture_ns = START + MS;
+    for (uint32_t i = 0; i < HOSTILE; i++)
+        before[i] = fixture_account(&fixture, i)->operations;
+    while (take_all(neighbour) == 0)
+        keeper_turn(fixture.keeper);
+    for (uint32_t i = 0; i < HOSTILE; i++) {
+        const uint64_t work = fixture_account(&fixture, i)->operations - before[i];
+        CHECK(work <= 4 * LIMIT, "%llu deadlines of %u before it", (unsigned long long)work, i);
+    }
+    fixture_run(&fixture, START + 2 * MS);
+    for (uint32_t i = 0; i < HOSTILE; i++)
+        expired += take_all(&fixture.clients[i]);
+    CHECK(expired == HOSTILE * DOMAIN_SLOTS_MOST, "they have theirs, too: %u", expired);
+    fixture_close(&fixture);
+}
+
+static void test_storm_of_bells(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(2, 1, 0, 0);
+    struct domain_client *hostile = &fixture.clients[0], *neighbour = &fixture.clients[1];
+    const uint64_t one = 1;
+    uint64_t deadline_ns = START + MS / 3, served = 0;
+    domain_arm(neighbour, 0, deadline_ns);
+    for (unsigned k = 0; k < 100000; k++) { /* for 100 ms, every µs */
+        (void)!write(hostile->bell, &one, sizeof one);
+        domain_arm(hostile, 0, fixture_ns - k % 2);
+        fixture_run(&fixture, fixture_ns + 1000);
+        if (take_all(neighbour) > 0) {
+            served++;
+            CHECK(fixture_ns - deadline_ns <= 2000, "late by %llu ns", (unsigned long long)(fixture_ns - deadline_ns));
+            domain_arm(neighbour, 0, deadline_ns += MS / 3);
+        }
+    }
+    const struct domain_account *account = fixture_account(&fixture, 0);
+    CHECK(served >= 299, "the neighbour was served %llu times", (unsigned long long)served);
+    CHECK(account->bells <= KEEPER_BELLS + 100 * MS / KEEPER_BELL_NS + 1 &&
+              account->mutes > 0,
+          "%llu bells heard",
+          (unsigned long long)account->bells);
+    CHECK(fixture_account(&fixture, 1)->mutes == 0, "the neighbour is heard");
+    fixture_close(&fixture);
+}
+
+/* It dies between any two writes of an arming; another has its session then. */
+static void test_dies_while_arming(void)
+{
+    for (unsigned writes = 0; writes <= 4; writes++) {
+        fixture_ns = START;
+        struct fixture fixture = fixture_open(2, 2, 0, 0);
+        struct domain_client *dead = &fixture.clients[0], *neighbour = &fixture.clients[1];
+        const uint64_t one = 1;
+        domain_arm(neighbour, 0, START + 5 * MS);
+        if (writes > 0)
+            dead->session->deadline_ns[1] = START + MS;
+        if (writes > 1)
+            dead->session->changed[0] = 2;
+        if (writes > 2)
+            dead->session->news = 1;
+        if (writes > 3)
+            (void)!write(dead->bell, &one, sizeof one);
+        fixture_run(&fixture, START + 2 * MS);
+        domain_client_open(dead, fixture.domain, 0);
+        CHECK(take_all(dead) == 0, "its successor has none of its timers");
+        domain_arm(dead, 0, START + 5 * MS);
+        domain_arm(dead, 1, START + 6 * MS);
+        fixture_run(&fixture, START + 5 * MS);
+        CHECK(take_all(neighbour) == 1 && take_all(dead) == 1, "after %u writes: at 5 ms", writes);
+        fixture_run(&fixture, START + 6 * MS);
+        CHECK(take_all(dead) == 1, "after %u writes: at 6 ms", writes);
+        fixture_close(&fixture);
+    }
+}
+
+/* A domain that died after it had made a timer expire, and before it said so. */
+static void test_dies_while_expiring(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(1, 100, 8, 0);
+    struct domain_client *client = &fixture.clients[0];
+    for (uint32_t k = 0; k < 100; k++)
+        domain_arm(client, k, START + 10 * MS);
+    fixture_run(&fixture, START + MS);
+    client->session->deadline_ns[7] = 0;
+    fixture_restart(&fixture);
+    fixture_run(&fixture, START + 2 * MS);
+    domain_wait(client); /* returns at once: another has taken over */
+    uint32_t slot = 0;
+    CHECK(domain_take(client, &slot) && slot == 7 && take_all(client) == 0, "that one, which is %u", slot);
+    fixture_run(&fixture, START + 10 * MS);
+    CHECK(take_all(client) == 99, "the others in time");
+    fixture_close(&fixture);
+}
+
+static void test_accounts(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(3, 4, 0, 0);
+    domain_arm(&fixture.clients[1], 0, START + MS);
+    domain_arm(&fixture.clients[1], 1, START + MS);
+    fixture_run(&fixture, START + 2 * MS);
+    CHECK(fixture_account(&fixture, 1)->expiries == 2 && fixture_account(&fixture, 1)->operations == 4, "its own");
+    CHECK(fixture_account(&fixture, 1)->bells == 1 && fixture_account(&fixture, 1)->known == 1, "one bell for both");
+    CHECK(fixture_account(&fixture, 0)->operations == 0 && fixture_account(&fixture, 0)->known == 0, "the others' not");
+    fixture_close(&fixture);
+    const struct domain_options bad[] = {{.clients = 0, .slots = 1},
+                                         {.clients = 1, .slots = 0},
+                                         {.clients = 1, .slots = DOMAIN_SLOTS_MOST + 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(domain_open(&bad[i]) == NULL, "%zu is refused", i);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t operations = 100000, seed = 2004;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const uint64_t value = strtoull(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--operations") == 0)
+            operations = value;
+        else if (strcmp(argv[i], "--seed") == 0)
+            seed = value;
+    }
+    test_one();
+    test_no_bells();
+    test_random(operations / 2, seed, 0, MS / 2);
+    test_random(operations / 4, seed + 1, 3, 0);
+    test_random(operations / 4, seed + 2, 1, MS / 2);
+    test_many_at_once();
+    test_storm_of_bells();
+    test_dies_while_arming();
+    test_dies_while_expiring();
+    test_accounts();
+    return checks_failed > 0;
+}
