@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -142,6 +143,40 @@ def test_nobody_outlives_it(release, eventually, driver, processes):
         )
         ticker.kill()
     eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in of_it))
+
+
+def few_processes():
+    """Let whoever is run have 20 processes; root may always have more, so it is run as nobody in particular."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(54321)
+        os.setuid(54321)
+    resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))
+
+
+def test_more_processes_than_a_user_may_have_are_refused(release):
+    try:
+        done = subprocess.run(
+            command("--driver=timerfd", "--processes=100"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=few_processes,
+        )
+    except PermissionError as why:
+        pytest.skip(f"another user cannot read the build: {why}")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "of 100" in done.stderr
+    assert "ulimit -u" in done.stderr
+
+
+def test_hundreds_of_processes_that_want_too_much_end_in_time(release):
+    begin = time.monotonic()
+    code, report, _ = tick("--driver=timerfd", "--measure=cores", "--processes=300", "--granularity-us=10")
+    assert code == 0
+    assert holds(report, due=300 * 10000)
+    assert report["starved"] == 300
+    assert time.monotonic() - begin < 60  # it takes one or two seconds; without a bound it would be hours
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,24 @@ static void wait_for_all(const struct crowd *crowd)
     }
 }
 
+/* End them, and wait: those that are ending still are no quiet machine for whoever comes next. */
+static void disperse(const struct crowd *crowd)
+{
+    for (size_t i = 0; i < crowd->children; i++)
+        kill(crowd->pids[i], SIGKILL);
+    for (size_t i = 0; i < crowd->children; i++)
+        waitpid(crowd->pids[i], NULL, 0);
+}
+
 /* The i-th that sleeps, or the domain after the last of them. They end with this process. */
 static void start(struct crowd *crowd, unsigned cpu, uint32_t i)
 {
     const pid_t parent = getpid(), pid = fork();
-    if (pid < 0)
-        fail(3, "process %u of %u: %s (ulimit -u)", i + 1, crowd->sleepers, strerror(errno));
+    if (pid < 0) {
+        const int error = errno;
+        disperse(crowd);
+        fail(3, "process %u of %u: %s (ulimit -u)", i + 1, crowd->sleepers, strerror(error));
+    }
     if (pid > 0) {
         crowd->pids[crowd->children++] = pid;
         return;
@@ -203,15 +215,12 @@ static struct taken wakes_other(struct costs *costs, uint64_t times, bool on)
     return (struct taken){.ns = (double)calls_ns + lost_ns, .parts = {(double)calls_ns, lost_ns}};
 }
 
-static void disperse(struct costs *costs)
+static void close_crowd(struct costs *costs)
 {
     struct crowd *crowd = costs->its;
     if (costs->spinner != NULL)
         spinner_stop(costs->spinner);
-    for (size_t i = 0; i < crowd->children; i++)
-        kill(crowd->pids[i], SIGKILL);
-    for (size_t i = 0; i < crowd->children; i++) /* those that are ending still are no quiet machine for the next */
-        waitpid(crowd->pids[i], NULL, 0);
+    disperse(crowd);
     munmap(crowd->stage, stage_bytes(crowd->sleepers));
     free(crowd);
 }
@@ -222,7 +231,7 @@ const struct price price_wake_same_cpu = {
             "    --batch: the floor of a shared timer domain is this by ticks delivered",
     .open = open_same,
     .slice = wakes_same,
-    .close = disperse,
+    .close = close_crowd,
     .crowd = true,
 };
 const struct price price_wake_other_cpu = {
@@ -231,7 +240,7 @@ const struct price price_wake_other_cpu = {
     .parts = {"waker", "woken"},
     .open = open_other,
     .slice = wakes_other,
-    .close = disperse,
+    .close = close_crowd,
     .times = WAKES,
     .period_us = 50,
     .crowd = true,

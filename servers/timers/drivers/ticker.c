@@ -263,6 +263,19 @@ static void start_domains(struct ticker *ticker)
     plan->domains = ticker->domains.all;
 }
 
+static void stop_all(struct ticker *ticker)
+{
+    for (size_t k = 0; k < ticker->plan.cpu_count; k++)
+        if (ticker->spinners[k] != NULL)
+            spinner_stop(ticker->spinners[k]);
+    for (uint32_t i = 0; i < ticker->plan.workers; i++)
+        if (ticker->stage->workers[i].pid > 0)
+            kill(ticker->stage->workers[i].pid, SIGKILL);
+    domains_stop(&ticker->domains);
+    while (waitpid(-1, NULL, 0) > 0) /* a thousand that are ending still are no quiet machine for the next trial */
+        ;
+}
+
 static void start_all(struct ticker *ticker, uint64_t gap_ns)
 {
     ticker->stage = stage_map(ticker->plan.workers);
@@ -270,25 +283,16 @@ static void start_all(struct ticker *ticker, uint64_t gap_ns)
         fail(3, "%u processes: %s", ticker->plan.workers, strerror(errno));
     start_domains(ticker);
     for (uint32_t i = 0; i < ticker->plan.workers; i++)
-        if (worker_start(ticker->stage, &ticker->plan, i) < 0)
-            fail(3, "process %u of %u: %s (ulimit -u)", i, ticker->plan.workers, strerror(errno));
+        if (worker_start(ticker->stage, &ticker->plan, i) < 0) {
+            const int error = errno;
+            stop_all(ticker); /* whoever comes next is to have their places */
+            fail(3, "process %u of %u: %s (ulimit -u)", i + 1, ticker->plan.workers, strerror(error));
+        }
     wait_for_rest(ticker, 0);
     reap(ticker);
     for (size_t k = 0; ticker->cores && k < ticker->plan.cpu_count; k++) /* threads only after the last fork */
         if ((ticker->spinners[k] = spinner_start(ticker->cpus[k], gap_ns)) == NULL)
             fail(3, "a spinner on CPU %u: %s", ticker->cpus[k], strerror(errno));
-}
-
-static void stop_all(struct ticker *ticker)
-{
-    for (size_t k = 0; ticker->cores && k < ticker->plan.cpu_count; k++)
-        spinner_stop(ticker->spinners[k]);
-    for (uint32_t i = 0; i < ticker->plan.workers; i++)
-        if (ticker->stage->workers[i].pid > 0)
-            kill(ticker->stage->workers[i].pid, SIGKILL);
-    domains_stop(&ticker->domains);
-    while (waitpid(-1, NULL, 0) > 0) /* a thousand that are ending still are no quiet machine for the next trial */
-        ;
 }
 
 static bool known_facility(const char *name)
