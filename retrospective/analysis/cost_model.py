@@ -38,6 +38,8 @@ OTHERS = ("spin", "soft", "domain")
 MISSED = 0.05
 JOIN_US = (0.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 COLD_AT = (3.0, 30.0, 300.0)
+#: With fewer numbers of processes, leaving one out leaves too little.
+LEAST_NUMBERS = 4
 #: Where it is carried to.
 FAR = 10_000
 BOOTSTRAP = 100
@@ -233,7 +235,8 @@ def held_out(frame: pd.DataFrame) -> Held:
     means = _means(observed(frame))
     cost = operation_us(frame)
     found = []
-    for number in sorted({cell.processes for cell in means.index}):
+    numbers = sorted({cell.processes for cell in means.index})
+    for number in numbers if len(numbers) >= LEAST_NUMBERS else ():
         seen = [cell for cell in means.index if cell.processes != number]
         model = fit(seen, means[seen].to_numpy(), cost) if seen else None
         for cell in means.index if model else ():

@@ -88,7 +88,7 @@ UNASKED = (
         "worker_cpu_s",
         "per_second",
     ),
-    *("latency_histogram", "workload", "load_mode", "charge", "accept_limit", "status", "driver", "phases"),
+    *("latency_histogram", "workload", "load_mode", "charge", "accept_limit", "status", "phases"),
 )
 
 PRICES = (

@@ -18,6 +18,12 @@ from retrospective.analysis.formatting import (
     fmt_us,
 )
 from retrospective.analysis.statistics import mean_interval, ratio_interval
+from retrospective.analysis.summary.timer_costs import (
+    constant_values,
+    cost_model_values,
+    error_values,
+    tick_values,
+)
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, ratio
 
 if TYPE_CHECKING:
@@ -56,6 +62,10 @@ def ticking_values(frame: pd.DataFrame) -> Values:
         "shoot_out": shoot_out_values(frame),
         "soft": soft_values(frame),
         "domain": domain_values(frame),
+        "model": cost_model_values(frame),
+        "constants": constant_values(frame),
+        "error": error_values(),
+        "ticks": tick_values(frame),
     }
 
 
