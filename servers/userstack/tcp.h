@@ -163,7 +163,8 @@ static inline bool synchronized(uint8_t state) { return state >= TCP_ESTABLISHED
 /* What could be offered. Rounding up to the scale may offer a little more, for which the stream has slots. */
 static inline uint32_t receive_window(const struct connection *c)
 {
-    return c->receive.length < c->receive.limit ? c->receive.limit - c->receive.length : 0;
+    uint32_t room = c->receive.length < c->receive.limit ? c->receive.limit - c->receive.length : 0;
+    return min_u32(room, (uint32_t)UINT16_MAX << (c->receive_scale == UINT8_MAX ? 0 : c->receive_scale));
 }
 
 static inline uint32_t fin_seq(const struct connection *c) { return c->send_first + c->send.length; }

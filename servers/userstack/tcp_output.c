@@ -234,7 +234,8 @@ void tcp_retry_output(struct stack *stack)
 
 bool tcp_output_waits(const struct stack *stack) { return stack->tcp->blocked != NULL; }
 
-/* After a read: tell of the room, if the sender may be waiting for it and it is worth a segment. */
+/* After a read: tell of the room, if the sender may soon wait for it and it is worth a segment. Otherwise the next ACK
+ * tells. */
 void tcp_window_opened(struct connection *c)
 {
     if (c->state < TCP_ESTABLISHED || c->fin_received || c->state == TCP_TIME_WAIT)
@@ -242,6 +243,6 @@ void tcp_window_opened(struct connection *c)
     uint32_t edge = c->rcv_nxt + receive_window(c), left = seq_before(c->rcv_nxt, c->rcv_edge) ? c->rcv_edge - c->rcv_nxt : 0;
     uint32_t step = seq_before(c->rcv_edge, edge) ? edge - c->rcv_edge : 0;
     uint32_t limit = c->receive.limit;
-    if (step >= limit / 4 || (left < 2u * c->mss && step >= min_u32(limit / 2, c->mss)))
+    if ((left < limit / 8 && step >= limit / 4) || (left < 2u * c->mss && step >= min_u32(limit / 2, c->mss)))
         tcp_send_ack(c);
 }
