@@ -154,6 +154,8 @@ def _judge_ticks(row: Row, report: Mapping[str, Any], elapsed_s: float) -> None:
         raise Rejected("worker-ended", f"{row['failed']} of {row['processes']} processes", "failed")
     if row["early"]:
         raise Rejected("early", f"{row['early']} timers expired before their deadline", "failed")
+    if row["domain_restarts"]:
+        raise Rejected("domain-ended", f"and was started again {row['domain_restarts']} times", "failed")
     if not row["due"]:
         raise Rejected("no-report", "no timer was due in its slices", "failed")
     if row["delivered"] + row["missed"] != row["due"]:
@@ -192,11 +194,14 @@ TICKER = Program(
     counts=(
         *("processes", "timers", "granularity_us", "align_us", "slack_ns", "trigger_us", "slices"),
         *(name for name in _COUNTED if not name.endswith("cpu_us")),
+        # Of the processes that keep others' timers, where there are any.
+        *(f"domain_{what}" for what in ("turns", "sleeps", "operations", "wakes", "bells", "restarts")),
     ),
     levels=(
         "seconds",  # of ticking, the time in which all are held not included
         "others_cores",
-        *("cpu_us", "work_cpu_us", *_CORES, *_LATENESS, *(f"{name}_per_s" for name in _INTERRUPTS)),
+        *("cpu_us", "work_cpu_us", "domain_cpu_us", "domain_charged_us"),
+        *(*_CORES, *_LATENESS, *(f"{name}_per_s" for name in _INTERRUPTS)),
         "work_share",  # of what it took from trigger point to trigger point, by the program's own calibration
     ),
     flags=("saturated",),

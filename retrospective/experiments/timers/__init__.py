@@ -7,7 +7,7 @@ processes with periodic timers:
 
 - ``wall``: cores burnt and lateness, by number of processes, granularity and driver; ``wall-aa``: a cell beside itself;
 - ``shoot-out``: every driver where none may be late by choice;
-- ``domain``: where the shared timer domain is judged, what it is compared with;
+- ``domain``: the shared timer domain where it is judged, beside what it is compared with;
 - ``soft``: what soft timers cost a process that works, and what interrupts would.
 """
 

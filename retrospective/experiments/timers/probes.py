@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from retrospective.experiments.timers.settings import (
@@ -155,9 +155,10 @@ def cell(
     processes: int,
     granularity_us: int,
     replica: int | None = None,
+    measures: Sequence[str] = MEASURES,
 ) -> Iterator[Probe]:
     """The runs of a cell: what it costs, and how late it is."""
-    for measure in MEASURES:
+    for measure in measures:
         label = f"{series}: {processes:,} × {time_name(granularity_us)}, {measure}"
         yield _ticker(
             profile,
@@ -176,7 +177,8 @@ def _cells(profile: Profile, experiment: str) -> Iterator[Planned]:
         for series in part.series:
             for processes in part.processes:
                 for granularity_us in part.granularities_us:
-                    for probe in cell(profile, experiment, series, processes, granularity_us):
+                    place = (series, processes, granularity_us)
+                    for probe in cell(profile, experiment, *place, measures=part.measures):
                         yield probe, part.rounds
 
 
@@ -199,11 +201,10 @@ def domain(profile: Profile) -> Iterator[Planned]:
 
 def wall_aa(profile: Profile) -> Iterator[Planned]:
     """One and the same cell several times a round: how far two of them differ."""
-    if profile.replicas:
-        for processes, granularity_us in AA_CELLS:
-            for replica in range(max(2, profile.replicas)):
-                for probe in cell(profile, "wall-aa", AA_SERIES, processes, granularity_us, replica):
-                    yield probe, profile.rounds
+    for processes, granularity_us in AA_CELLS:
+        for replica in range(profile.replicas):
+            for probe in cell(profile, "wall-aa", AA_SERIES, processes, granularity_us, replica):
+                yield probe, profile.aa_rounds
 
 
 def soft(profile: Profile) -> Iterator[Planned]:
@@ -221,7 +222,7 @@ def soft(profile: Profile) -> Iterator[Planned]:
         one = {"processes": 1, "granularity_us": period_us, "measure": "lateness", "driver": "soft"}
         yield _ticker(profile, "soft", design, label, **one, **{"trigger-us": trigger_us}), profile.rounds
     for period_us in SOFT_PERIODS_US:
-        for probe in cell(profile, "soft", "timerfd", 1, period_us):
+        for probe in cell(profile, "soft", "timerfd", 1, period_us, measures=profile.soft):
             yield probe, profile.rounds
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from retrospective.experiments.timers.settings import (
+    APART,
     DOMAIN_SERIES,
     EXACT,
     EXPERIMENTS,
     FACILITIES,
     GRANULARITIES_US,
+    MEASURES,
     MIXES,
     NOTHING,
     OURS,
@@ -41,6 +43,7 @@ class Cells:
     processes: tuple[int, ...]
     granularities_us: tuple[int, ...]
     rounds: int
+    measures: tuple[str, ...] = MEASURES
 
 
 Part = TypeVar("Part", Operations, Cells)
@@ -64,21 +67,27 @@ class Profile:
     #: Series of primitives, and seconds of each.
     prices: tuple[str, ...]
     price_s: float
-    #: Of an A/A in a round; 0: there is none of the wall.
+    #: Of an A/A in a round, and how many rounds have those of the wall.
     replicas: int
+    aa_rounds: int
     #: Seconds of a slice, at least, and how many there are of granularities below 100 ms.
     slice_s: float
     slices: int
     cells: Mapping[str, tuple[Cells, ...]] = field(default_factory=dict)
     #: Series beside one another where the domain is judged.
     domain: tuple[str, ...] = DOMAIN_SERIES
-    soft: bool = True
+    #: What is measured of the kernel's timers beside soft ones; nothing: there are none of either.
+    soft: tuple[str, ...] = MEASURES
     experiments: tuple[str, ...] = EXPERIMENTS
 
 
 #: What the ledger judges: the wheel's operations beside nothing, and on connections' time-outs beside libraries'.
 _JUDGED_TIMERS = (100_000, 1_000_000)
 _LIBRARIES = ("libev", "libuv")
+#: Between which numbers of timers a list's operation grows, and a tick of the hashed wheel.
+_GROWTH, _A_TICK = (100, 10_000), (1_000, 10_000)
+#: What waking together saves is seen in this crowd: processes, granularity in µs.
+_CROWD = (400,), (10_000,)
 
 PROFILES = {
     # Seconds: every experiment has a probe of each kind.
@@ -94,18 +103,20 @@ PROFILES = {
         operations_aa=(("tcp", 1_000),),
         prices=("null-call", "timerfd-reprogrammed"),
         price_s=0.02,
-        replicas=1,
+        replicas=2,
+        aa_rounds=1,
         slice_s=0.02,
         slices=2,
         cells={
             "wall": (
                 Cells(("timerfd", "timerfd (aligned)", "epoll"), (3,), (1_000, 10_000), 1),
+                Cells(("domain",), (3,), (10_000,), 1),
                 Cells(("timerfd",), (100,), (100,), 1),
             ),
             "shoot-out": (Cells(("uring", "spin"), (1,), (1_000,), 1),),
         },
         domain=DOMAIN_SERIES[:1],
-        soft=False,
+        soft=(),
     ),
     # Three rounds, the least of which an interval means something, of what decides claims, and one of what stands
     # beside it: a minute.
@@ -115,27 +126,32 @@ PROFILES = {
         operations_s=0.05,
         operations_s_a_timer=0.2e-6,
         operations=(
-            Operations(("wheel",), ("cancel", "rearm"), (100_000,), 3, beside=NOTHING),
+            Operations(("wheel",), ("cancel", "rearm"), _JUDGED_TIMERS, 3, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), (1_000, 100_000), 3),
-            Operations(("wheel",), ("cancel", "rearm"), (1_000, 1_000_000), 1, beside=NOTHING),
+            Operations(("list", "hashed"), ("cancel",), (100, 1_000), 3),
             Operations((*OURS, "timerfd", NOTHING), ("tcp",), (1_000,), 1),
-            Operations(("heap", "lazy"), ("tcp", "expiry"), (100_000,), 1),
+            Operations(("heap", "heap4", "lazy"), ("tcp",), (100_000,), 1),
+            Operations(("heap",), ("cancel",), (100_000,), 1),
         ),
         operations_aa=(("tcp", 1_000), ("tcp", 100_000)),
         prices=tuple(PRICES),
         price_s=0.05,
-        replicas=2,
-        slice_s=0.025,
+        replicas=4,
+        aa_rounds=2,
+        slice_s=0.02,
         slices=4,
         cells={
             "wall": (
-                Cells(("timerfd",), (400,), (1_000, 250_000), 3),
-                Cells(("timerfd",), (1, 10, 100, 400), (1_000, 10_000), 1),
-                Cells(("timerfd",), (10, 1_000), (100_000,), 1),
-                Cells(("timerfd (aligned)", "epoll", "epoll (slack 1 ms)"), (100,), (10_000,), 1),
+                Cells(("timerfd",), (400,), (1_000, 250_000), 3, ("cores",)),
+                Cells(("timerfd", "timerfd (aligned)"), (100,), (10_000,), 3, ("cores",)),
+                Cells(("epoll", "epoll (slack 1 ms)"), (100,), (10_000,), 3),
+                Cells(("timerfd", "timerfd (aligned)"), (1, 10, 100, 400), (10_000,), 1),
+                Cells(("timerfd",), (1, 10, 100, 400), (1_000,), 1),
+                Cells(("timerfd",), (10, 400), (100_000,), 1),
             ),
             "shoot-out": (Cells(EXACT, (1,), (1_000,), 1),),
         },
+        soft=("cores",),
     ),
     "paper": Profile(
         "paper",
@@ -144,8 +160,13 @@ PROFILES = {
         operations_s_a_timer=0.3e-6,
         operations=(
             Operations(("wheel",), ("cancel", "rearm"), _JUDGED_TIMERS, 10, beside=NOTHING),
-            Operations(_LIBRARIES, ("tcp",), TIMERS[:-1], 10),
+            Operations(("wheel",), APART, _JUDGED_TIMERS, 10, beside=NOTHING),
+            Operations(_LIBRARIES, ("tcp",), TIMERS, 10),
+            Operations(("list", "hashed"), ("cancel",), _GROWTH, 10),
+            Operations(("hashed",), ("expiry",), _A_TICK, 10),
             Operations(("wheel",), ("cancel", "rearm"), TIMERS, 4, beside=NOTHING),
+            Operations(("heap", "heap4"), ("cancel", "tcp"), (100_000,), 4),
+            Operations((*OURS[1:], *_LIBRARIES), APART, _JUDGED_TIMERS[:1], 2),
             Operations(FACILITIES, MIXES, TIMERS[:-1], 2),
             Operations(FACILITIES, ("tcp",), TIMERS[-1:], 2),
         ),
@@ -153,20 +174,24 @@ PROFILES = {
         prices=tuple(PRICES),
         price_s=0.25,
         replicas=2,
+        aa_rounds=10,
         slice_s=0.05,
         slices=4,
         cells={
             "wall": (
                 # Hundreds of processes, at what stacks ask for: one timer of the kernel's each, or a periodic tick.
-                Cells(("timerfd", "tick"), (400,), (10_000, 100_000, 250_000), 10),
-                Cells(("timerfd",), (400,), (1_000,), 10),
-                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 4),
+                Cells(("timerfd", "tick"), (400,), (100_000, 250_000), 10),
+                Cells(("timerfd",), (400,), (1_000, 10_000), 10),
+                Cells(("timerfd (aligned)", "epoll", "epoll (slack 1 ms)"), *_CROWD, 10),
+                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 3),
                 Cells(("timerfd (aligned)", "epoll"), (1, 10, 100, 400, 1_000), (1_000, 10_000, 250_000), 2),
                 Cells(("epoll (slack 1 ms)", "nanosleep", "uring"), (10, 100, 400), (1_000, 10_000), 2),
                 Cells(("tick", "epoll (slack 1 ns)"), (10, 100, 400), (1_000, 10_000), 2),
                 Cells(("spin",), (1, 3, 10), (1_000, 10_000), 2),
+                Cells(("domain",), (1, 10, 100, 400, 1_000), (1_000, 10_000, 250_000), 2),
+                Cells(("domain (aligned)",), (100, 400, 1_000), (1_000, 10_000), 2),
             ),
-            "shoot-out": (Cells(EXACT, (1, 100), (1_000, 10_000), 4),),
+            "shoot-out": (Cells(EXACT, (1, 100), (1_000, 10_000), 3),),
         },
     ),
 }
@@ -210,7 +235,7 @@ def profile_with(
         raise ValueError(f"a probe lasts longer than {seconds} s")
     profile = PROFILES[name]
     if rounds:
-        profile = replace(profile, rounds=rounds)
+        profile = replace(profile, rounds=rounds, aa_rounds=rounds)
     if seconds:
         profile = replace(profile, operations_s=seconds, slice_s=seconds / profile.slices)
     of_operations = {"facilities": facilities, "timers": timers, "rounds": rounds}

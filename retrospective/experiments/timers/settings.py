@@ -22,6 +22,8 @@ FACILITIES = (*OURS, *OTHERS, NOTHING)
 #: The facility that stands beside every other one, in turn with it.
 BESIDE = "wheel"
 MIXES = ("tcp", "expiry", "cancel", "rearm")
+#: What ``cancel`` is made of, each alone: all timers are started, from none that is pending, and all are cancelled.
+APART = ("start-only", "cancel-only")
 #: Timers that are pending.
 TIMERS = (100, 1_000, 10_000, 100_000, 1_000_000)
 #: A search through all takes a list 40 µs an operation at 10,000, and a descriptor a timer is what a process may open.
@@ -52,7 +54,8 @@ PRICES: dict[str, dict[str, Any]] = {
 # ------------------------------------------------------------------------------------------------ wake-ups
 
 #: Series -> options of ticker, in the order of tables and figures. Where expiries are aligned it is to the granularity.
-#: What slack does is seen with one driver, epoll; tick, timerfd and io_uring have none.
+#: What slack does is seen with one driver, epoll; tick, timerfd and io_uring have none. The shared domain has one of
+#: its own (servers/timers/domain), half a millisecond unless it has a grid, or is told another.
 ALIGNED = "align"
 SERIES: dict[str, dict[str, Any]] = {
     "tick": {"driver": "tick"},
@@ -64,12 +67,15 @@ SERIES: dict[str, dict[str, Any]] = {
     "nanosleep": {"driver": "nanosleep", "slack-ns": 1},
     "uring": {"driver": "uring"},
     "spin": {"driver": "spin"},
+    "domain": {"driver": "domain"},
+    "domain (aligned)": {"driver": "domain", ALIGNED: True},
+    "domain (slack 1 ns)": {"driver": "domain", "slack-ns": 1},
 }
 #: Drivers at equal accuracy: none may be late by choice.
-EXACT = ("tick", "timerfd", "epoll (slack 1 ns)", "nanosleep", "uring", "spin")
+EXACT = ("tick", "timerfd", "epoll (slack 1 ns)", "nanosleep", "uring", "spin", "domain (slack 1 ns)")
 
 #: What is compared where the shared domain is judged.
-DOMAIN_SERIES = ("timerfd", "timerfd (aligned)")
+DOMAIN_SERIES = ("timerfd", "timerfd (aligned)", "domain", "domain (aligned)")
 
 PROCESSES = (1, 3, 10, 30, 100, 300, 400, 1_000)
 GRANULARITIES_US = (10, 100, 1_000, 10_000, 100_000, 250_000)
