@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from retrospective import bench_lazy, paths
+from retrospective import bench_lazy, bench_timers, paths
 from retrospective.analysis import statistics
 from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, mean, ratio, text
 from retrospective.experiments import accept, machine
@@ -252,6 +252,7 @@ _ALL = (
     Benchmark("opens-raw", "connections/s begun by the raw client, one CPU", opens_raw, at_least=60_000),
     Benchmark("idle-10000", "idle connections epoll holds beside a load", idle_10000, at_least=10_000),
     *bench_lazy.BENCHMARKS,
+    *bench_timers.BENCHMARKS,
     Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
     Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
     Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),
