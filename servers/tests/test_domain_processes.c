@@ -1,9 +1,10 @@
 /* test_domain_processes.c: a timer domain as a process, with clients that are: killed at any moment, hostile, waiting.
  *
- *     test_domain_processes [threads]
+ *     test_domain_processes [threads|plainly]
  *
- * With `threads`, only what the thread sanitizer can follow: domain and clients as threads of one process. No check is
- * of how long anything takes: what must come is waited for.
+ * With `threads`, only what the thread sanitizer can follow: domain and clients as threads of one process; with
+ * `plainly`, a domain wakes each client by a system call. No check is of how long anything takes: what must come is
+ * waited for.
  */
 #include "check.h"
 #include "clock.h"
@@ -22,9 +23,12 @@
 
 #define MS UINT64_C(1000000)
 
+static bool plainly;
+
 static struct domain *start_domain(uint32_t clients, uint32_t slots)
 {
-    const struct domain_options options = {.clients = clients, .slots = slots, .slack_ns = MS / 10, .cpu = -1};
+    const struct domain_options options = {
+        .clients = clients, .slots = slots, .slack_ns = MS / 10, .plainly = plainly, .cpu = -1};
     struct domain *domain = domain_open(&options);
     NEED(domain != NULL && domain_start(domain));
     return domain;
@@ -253,7 +257,8 @@ static void *be_client(void *of)
 
 static void test_threads(void)
 {
-    const struct domain_options options = {.clients = THREADS, .slots = THREAD_SLOTS, .limit = 2, .slack_ns = 1000};
+    const struct domain_options options = {
+        .clients = THREADS, .slots = THREAD_SLOTS, .limit = 2, .slack_ns = 1000, .plainly = plainly};
     struct threads threads = {.domain = domain_open(&options)};
     struct thread clients[THREADS] = {0};
     pthread_t domain;
@@ -279,6 +284,7 @@ static void test_threads(void)
 
 int main(int argc, char **argv)
 {
+    plainly = argc > 1 && strcmp(argv[1], "plainly") == 0;
     test_threads();
     if (argc > 1 && strcmp(argv[1], "threads") == 0)
         return checks_failed > 0;

@@ -92,6 +92,7 @@ struct domain *domain_open(const struct domain_options *options)
     domain->header->slots = options->slots;
     domain->header->limit = options->limit > 0 ? options->limit : LIMIT;
     domain->header->slack_ns = options->slack_ns;
+    domain->header->plainly = options->plainly;
     return domain;
 }
 

@@ -29,6 +29,7 @@ struct domain_options {
     uint32_t clients, slots; /* slots of each, 1 to DOMAIN_SLOTS_MOST */
     uint32_t limit;          /* deadlines of a client looked at in a turn; 0: 64 */
     uint64_t slack_ns;       /* by which a wake-up may wait for others to share the domain's with */
+    bool plainly;            /* a system call a wake-up, even where one could do for all */
     int cpu;                 /* where it runs, best its clients' own: no interrupt then to wake them; -1: any */
 };
 

@@ -2,12 +2,11 @@
 #include "keeper.h"
 
 #include "timers.h"
+#include "waker.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +47,7 @@ struct keeper {
     struct timers *timers;
     struct queue ready, attended, muted, wakes;
     int epoll;
+    struct waker waker;
     struct ward wards[];
 };
 
@@ -196,23 +196,34 @@ static void visit(struct keeper *keeper, struct ward *ward)
     charge(keeper, &ward->account->ns);
 }
 
-static void wake(struct ward *ward)
+/* Wake all whose timers expired; each is charged with its part of what that took. */
+static void wake_all(struct keeper *keeper)
 {
-    ward->woken = false;
-    if (atomic_load(&ward->session->asleep) != 0) {
+    struct queue *wakes = &keeper->wakes;
+    const uint32_t count = wakes->count, first = wakes->first;
+    for (uint32_t i = 0; i < count; i++) {
+        struct ward *ward = pop(keeper, wakes);
+        ward->woken = false;
+        if (atomic_load(&ward->session->asleep) == 0)
+            continue;
         atomic_store(&ward->session->asleep, 0);
-        syscall(SYS_futex, &ward->session->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
+        waker_add(&keeper->waker, &ward->session->asleep);
         add(&ward->account->wakes, 1);
     }
-    charge(ward->keeper, &ward->account->ns);
+    waker_flush(&keeper->waker);
+    if (count == 0)
+        return;
+    const uint64_t now_ns = keeper->clock(), each_ns = (now_ns - keeper->charged_ns) / count;
+    for (uint32_t i = 0; i < count; i++)
+        add(&wakes->wards[(first + i) % keeper->header->clients]->account->ns, each_ns);
+    keeper->charged_ns = now_ns;
 }
 
 static void serve(struct keeper *keeper)
 {
     for (uint32_t i = keeper->ready.count; i > 0; i--)
         visit(keeper, pop(keeper, &keeper->ready));
-    while (keeper->wakes.count > 0) /* all are noted before the first runs, if that is here */
-        wake(pop(keeper, &keeper->wakes));
+    wake_all(keeper); /* all are noted before the first runs, if that is here */
 }
 
 /* Those that were woken lately are looked at whenever the domain is awake, until they have armed again, or it was so
@@ -346,6 +357,7 @@ struct keeper *keeper_open(struct domain_header *header, void *sessions, size_t 
     keeper->clock = clock;
     keeper->now_ns = keeper->charged_ns = clock();
     keeper->epoll = epoll_create1(EPOLL_CLOEXEC);
+    waker_open(&keeper->waker, header->plainly);
     keeper->timers = timers_open("heap", header->clients, keeper->now_ns);
     struct queue *queues[] = {&keeper->ready, &keeper->attended, &keeper->muted, &keeper->wakes};
     bool good = keeper->epoll >= 0 && keeper->timers != NULL;
@@ -379,6 +391,7 @@ void keeper_close(struct keeper *keeper)
     free(keeper->wakes.wards);
     if (keeper->timers != NULL)
         timers_close(keeper->timers);
+    waker_close(&keeper->waker);
     if (keeper->epoll >= 0)
         close(keeper->epoll);
     free(keeper);

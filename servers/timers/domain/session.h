@@ -67,6 +67,7 @@ struct domain_header {
     uint32_t clients, slots;     /* slots of each */
     uint32_t limit;              /* deadlines of a client that are looked at in a turn */
     uint64_t slack_ns;           /* by which an expiry may wait for others */
+    uint32_t plainly;            /* a system call a wake-up, even where one could do for all */
     _Atomic uint64_t turns, sleeps;
     _Atomic uint64_t own_ns; /* in turns, for no client in particular */
     struct domain_account accounts[];

@@ -4,7 +4,9 @@
 
 #include "domain.h"
 
-#define DOMAIN_SLACK_NS UINT64_C(500000) /* where none is asked for, and deadlines are not aligned anyway */
+/* Where none is asked for, and deadlines are not aligned anyway: a part of the timers' period, and at most so much. */
+#define DOMAIN_SLACK_PART 20u
+#define DOMAIN_SLACK_NS UINT64_C(500000)
 
 struct domains {
     struct domain **all;

@@ -257,7 +257,9 @@ static void start_domains(struct ticker *ticker)
     if (strcmp(plan->kind->name, "domain") != 0)
         return;
     if (plan->driver.slack_ns == 0 && plan->driver.align_ns == 0)
-        plan->driver.slack_ns = DOMAIN_SLACK_NS;
+        plan->driver.slack_ns = plan->granularity_ns / DOMAIN_SLACK_PART < DOMAIN_SLACK_NS
+                                    ? plan->granularity_ns / DOMAIN_SLACK_PART
+                                    : DOMAIN_SLACK_NS;
     if (!domains_start(&ticker->domains, ticker->cpus, plan->cpu_count, plan->workers, plan->driver.slack_ns))
         fail(3, "a timer domain for %u processes: %s", plan->workers, strerror(errno));
     plan->domains = ticker->domains.all;
@@ -333,7 +335,8 @@ int main(int argc, char **argv)
         {"phases", ARGUMENT_CHOICE, &phases, 0, 0, "spread|same", "of the timers; default spread"},
         {"align-us", ARGUMENT_INTEGER, &align_us, 0, 1e9, "N", "round expiries up to this grid; default 0: do not"},
         {"slack-ns", ARGUMENT_INTEGER, &slack_ns, 0, 1e12, "N",
-         "the kernel's, or the domain's; default 0: as it is; domain without a grid: 500000"},
+         "the kernel's, or the domain's; default 0: as it is; domain without a grid:\n"
+         "                     a twentieth of the granularity, at most 500000"},
         {"period-us", ARGUMENT_INTEGER, &period_us, 1, 1e9, "N", "of tick and soft's back-up; default: the timers'"},
         {"trigger-us", ARGUMENT_INTEGER, &trigger_us, 0, 1e6, "N",
          "soft: never sleep, but work, and look at timers after so much of it; default 0: sleep"},
