@@ -129,6 +129,23 @@ static void test_turns(const char *facility)
     driver_close(driver);
 }
 
+/* A deadline that timers.h allows, and that no clock in ns comes to. */
+static void test_farthest(void)
+{
+    const struct driver_options options = {.tick_ns = 1000, .batch = 3, .clock = virtual_clock};
+    struct timer timer = {0};
+    virtual_ns = MS;
+    struct driver *driver = driver_open(&virtual_kind, &options);
+    NEED(driver != NULL);
+    struct timers *timers = open_timers("heap");
+    driver_check(driver, timers);
+    NEED(timers_start(timers, &timer, TIMERS_FARTHEST - 1));
+    CHECK(driver_turn(driver, timers) == 0 && asked_ns == UINT64_MAX, "asked to sleep until %llu",
+          (unsigned long long)asked_ns);
+    timers_close(timers);
+    driver_close(driver);
+}
+
 static void test_aligned(void)
 {
     const struct driver_options options = {.tick_ns = 1000, .align_ns = 10 * MS, .batch = 100, .clock = virtual_clock};
@@ -228,6 +245,7 @@ int main(void)
     CHECK(driver_kind_named("sundial") == NULL, "no such driver");
     for (size_t i = 0; timer_facilities[i] != NULL; i++)
         test_turns(timer_facilities[i]->name);
+    test_farthest();
     test_aligned();
     for (size_t i = 0; driver_kinds[i] != NULL; i++)
         test_delivers(driver_kinds[i]);

@@ -63,6 +63,13 @@ size_t driver_check(struct driver *driver, struct timers *timers)
     return timers_advance(timers, driver->now_ns / driver->options.tick_ns, driver->options.batch);
 }
 
+/* When a tick begins, in ns; UINT64_MAX for one beyond the end of the clock, of 584 years: nobody sees it come. */
+static uint64_t begin_of(const struct driver *driver, uint64_t tick)
+{
+    uint64_t ns;
+    return __builtin_mul_overflow(tick, driver->options.tick_ns, &ns) ? UINT64_MAX : ns;
+}
+
 size_t driver_turn(struct driver *driver, struct timers *timers)
 {
     uint64_t tick;
@@ -70,7 +77,7 @@ size_t driver_turn(struct driver *driver, struct timers *timers)
         return 0;
     /* What a full batch left over is due already, and nobody sleeps before it. */
     const bool ahead = ticks_ahead(tick, timers->now) > 0;
-    const bool slept = ahead && driver->kind->sleep(driver, tick * driver->options.tick_ns);
+    const bool slept = ahead && driver->kind->sleep(driver, begin_of(driver, tick));
     const size_t expired = driver_check(driver, timers);
     driver->wakeups += slept;
     driver->empty += slept && expired == 0;

@@ -43,7 +43,7 @@ struct stage *stage_map(uint32_t workers)
 static uint64_t phase_ns(const struct plan *plan, uint32_t worker, uint32_t timer)
 {
     const uint64_t all = (uint64_t)plan->workers * plan->timers, index = (uint64_t)timer * plan->workers + worker;
-    return plan->spread ? plan->granularity_ns * index / all : 0;
+    return plan->spread ? (uint64_t)((unsigned __int128)plan->granularity_ns * index / all) : 0;
 }
 
 /* The first deadline of a phase at `from_ns` or later. */
