@@ -40,6 +40,10 @@
 
 /* Lazy I/O */
 #define LAZY_OPERATIONS 2048           /* in progress at a time; with --network lazy one for each connection */
+#define LAZY_EVENTS 256                /* sockets served in a turn */
+#define LAZY_BEGUN 32                  /* replies whose first read is begun at a time: their memory would else be files' */
+#define LAZY_LOOKED 4                  /* of those, looked at in a turn: between them come requests that need no disk */
+#define LAZY_LOOKS 8                   /* at one of them, until it is waited for */
 #define LAZY_INPUT_BYTES 4096          /* received at a time with --network lazy, where each connection has its own */
 #define LAZY_CHUNK_BYTES 65536         /* read at a time; a file up to this size leaves in one call with its head */
 

@@ -78,7 +78,7 @@ static int getevents(struct loop *loop)
         tp_shutdown(loop->listener);
     loop->refusing = loop->service.draining;
     bool busy = loop->first_received != NULL || wants_to_accept(loop);
-    int wanted_ms = busy ? 0 : service_wait_ms(&loop->service, &loop->listening);
+    int wanted_ms = busy ? 0 : wait_ms(loop);
     int timeout_ms = getevents_begins(&loop->phases, wanted_ms);
     int ready = laio_poll(loop->laio, loop->completions, LAZY_OPERATIONS, timeout_ms);
     if (ready < 0 && errno != EINTR)
@@ -140,9 +140,9 @@ static void await_request(struct loop *loop, struct connection *connection)
     if (in_progress(loop, connection))
         return;
     socket->received = result;
-    socket->next_received = NULL;
+    socket->next = NULL;
     *loop->last_received = socket;
-    loop->last_received = &socket->next_received;
+    loop->last_received = &socket->next;
 }
 
 static void received(struct loop *loop, struct connection *connection, long result)
@@ -204,7 +204,7 @@ static uint64_t serve(struct loop *loop, int ready)
     loop->last_received = &loop->first_received;
     for (struct lazy_socket *next; socket != NULL; socket = next, served++) {
         struct connection *connection = &loop->service.connections[socket - loop->sockets];
-        next = socket->next_received;
+        next = socket->next;
         socket->doing = NOTHING;
         if (connection_is_left(connection))
             connection_close(connection);

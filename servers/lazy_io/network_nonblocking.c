@@ -3,6 +3,9 @@
  * No call of the network blocks: a socket says EAGAIN and is watched. The completions of the disk side come through the
  * same epoll set. What a full socket does not take of a chunk is read once more when it has room, so that slow clients
  * hold no memory.
+ *
+ * A turn serves LAZY_EVENTS of the sockets that are ready, those first that have waited longest: epoll_wait() goes round.
+ * Were it all of them, a turn would be the longer the more clients there are, and what ends meanwhile would wait for that.
  */
 #include "process.h"
 #include "server.h"
@@ -18,8 +21,7 @@ static bool watch(struct loop *loop, int operation, int descriptor, uint32_t eve
 
 static bool start(struct loop *loop)
 {
-    loop->capacity = loop->service.max_descriptor + 1;
-    loop->ready = calloc((size_t)loop->capacity, sizeof *loop->ready);
+    loop->ready = calloc(LAZY_EVENTS, sizeof *loop->ready);
     loop->interest = tp_epoll_create();
     return loop->ready != NULL && loop->interest >= 0 && watch(loop, EPOLL_CTL_ADD, loop->listening.socket, 0) &&
            watch(loop, EPOLL_CTL_ADD, laio_descriptor(loop->laio), EPOLLIN) &&
@@ -54,8 +56,8 @@ static bool is_ready(const struct loop *loop, int ready, int descriptor)
 static int getevents(struct loop *loop)
 {
     watch_listener(loop);
-    int timeout_ms = getevents_begins(&loop->phases, service_wait_ms(&loop->service, &loop->listening));
-    int ready = tp_epoll_wait(loop->interest, loop->ready, loop->capacity, timeout_ms);
+    int timeout_ms = getevents_begins(&loop->phases, wait_ms(loop));
+    int ready = tp_epoll_wait(loop->interest, loop->ready, LAZY_EVENTS, timeout_ms);
     if (ready < 0 && errno != EINTR)
         process_fail(&loop->options, "wait for events");
     getevents_ends(&loop->phases, ready);
@@ -151,8 +153,10 @@ static uint64_t serve(struct loop *loop, int ready)
             receive(loop, connection);
         served++;
     }
-    /* Behind those, since it may close one of them. The descriptor tells of more only when all are taken. */
-    for (int n = is_ready(loop, ready, completions) ? LAZY_OPERATIONS : 0; n == LAZY_OPERATIONS;) {
+    /* Behind those, since it may close one of them. Of many descriptors that are ready this may be told late, and it
+     * tells of more only when all are taken. */
+    const bool some = laio_count(loop->laio)->in_progress > 0 || is_ready(loop, ready, completions);
+    for (int n = some ? LAZY_OPERATIONS : 0; n == LAZY_OPERATIONS;) {
         n = laio_poll(loop->laio, loop->completions, LAZY_OPERATIONS, 0);
         for (int i = 0; i < n; i++, served++)
             completed(loop, &loop->completions[i]);

@@ -42,6 +42,7 @@ static void end_late(struct loop *loop)
 static void work_phase(struct loop *loop, int ready)
 {
     uint64_t served = loop->network->serve(loop, ready);
+    served += disk_look_again(loop);
     if (served > 0)
         count(work_phases);
     count_by(work_items, served);
@@ -100,6 +101,7 @@ int main(int argc, char **argv)
     loop.signals = block_signals();
     loop.laio = open_laio(&loop.options);
     loop.service.opens_files = laio_supports(loop.laio, SYS_openat2);
+    reads_start(&loop.reads, loop.options.engine);
     loop.network = loop.options.network == NETWORK_LAZY ? &network_lazy : &network_nonblocking;
     loop.sockets = calloc((size_t)loop.service.max_descriptor + 1, sizeof *loop.sockets);
     if (!chunks_start(&loop.chunks) || loop.sockets == NULL || loop.signals < 0 || !loop.network->start(&loop))

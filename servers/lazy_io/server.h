@@ -6,24 +6,26 @@
 #include "counters.h"
 #include "laio.h"
 #include "phases.h"
+#include "reads.h"
 #include "service.h"
 
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
 /* What a connection waits for that is in progress. */
-enum doing { NOTHING, OPENING, READING, RECEIVING, SENDING };
+enum doing { NOTHING, OPENING, COLD, BEGUN, READING, RECEIVING, SENDING };
 
 struct lazy_socket {
     enum doing doing;
     struct chunk *chunk; /* what is read into, or sent from; NULL = none */
+    unsigned looks;      /* at what is begun for it (reads.h) */
+    struct lazy_socket *next; /* COLD, BEGUN (reads.h); or whose recv returned at once */
+    struct iovec parts[2];    /* read into, or being sent */
     /* nonblocking */
     uint32_t interest; /* what the epoll set says; 0 = it is not in it */
     /* lazy */
     long received; /* the result of a recv that returned at once */
-    struct lazy_socket *next_received;
-    struct msghdr message; /* being sent, of */
-    struct iovec parts[2];
+    struct msghdr message; /* being sent, of parts */
 };
 
 struct loop {
@@ -34,6 +36,7 @@ struct loop {
     const struct network *network;
     struct lazy_socket *sockets; /* by descriptor */
     struct chunks chunks;
+    struct reads reads;
     struct laio *laio;
     int signals; /* a signalfd: SIGTERM and SIGINT */
     struct laio_completion completions[LAZY_OPERATIONS];
@@ -41,7 +44,6 @@ struct loop {
     /* nonblocking */
     int interest; /* the epoll set */
     struct epoll_event *ready;
-    int capacity; /* of ready: all connections at once, as select reports them */
     /* lazy */
     int listener;                    /* the listener again, which blocks; open as long as an accept is in progress */
     bool refusing;                   /* it was shut down */
@@ -67,11 +69,20 @@ extern const struct network network_nonblocking, network_lazy;
 
 /* disk.c */
 
+/* How long getevents may sleep: not at all if a read is to be looked at again. */
+static inline int wait_ms(const struct loop *loop)
+{
+    return reads_wait(&loop->reads) ? 0 : service_wait_ms(&loop->service, &loop->listening);
+}
+
 /* Do what the connection wishes, and then what it wishes, until it waits or is closed. */
 void go_on(struct loop *loop, struct connection *connection, enum connection_wish wish);
 
 /* What the connection was doing on the disk side is complete, with this result or minus an errno: it goes on. */
 void disk_completed(struct loop *loop, struct connection *connection, enum doing done, long result);
+
+/* Look at some reads that were begun in earlier turns, and begin others. Returns at how many connections. */
+uint64_t disk_look_again(struct loop *loop);
 
 /* The same of whatever it was doing, when nobody waits for it any more: it is closed. */
 void completed_too_late(struct loop *loop, struct connection *connection, enum doing done, long result);

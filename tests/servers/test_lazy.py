@@ -1,5 +1,6 @@
 """Lazy I/O where the C suite does not look: races, no privilege, and what the server counts."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import servers
+from retrospective.lab import filesets, pagecache, traces
 
 #: Engines with threads in this process. The thread sanitizer is told of what `activation` orders in assembly.
 THREADED = [
@@ -111,6 +113,16 @@ def test_every_lazy_call_is_counted_on_its_path(serve, small, client, engine):
     assert paths["inline" if engine == "plain" else "helper"] == counters["lazy_calls"]
 
 
+@pytest.fixture
+def cold_trace(tmp_path_factory):
+    trace = filesets.trace_like(
+        tmp_path_factory.mktemp("filesets"), "rice-like", 4 * traces.LEAST_FOOTPRINT_BYTES
+    )
+    for file in trace.files:
+        pagecache.evict(trace.on_disk(file))
+    return trace
+
+
 def threads(server):
     return len(os.listdir(f"/proc/{server.pid}/task"))
 
@@ -125,6 +137,26 @@ def test_a_server_whose_files_are_in_memory_stays_one_thread(serve, small, clien
     assert threads(server) == 1
     assert server.stop() == 0
     assert server.counters()["lazy_hit"] == server.counters()["lazy_calls"] >= 100
+
+
+@pytest.mark.parametrize("network", ["nonblocking", "lazy"])
+@pytest.mark.parametrize("engine", ["activation", "uring", "nowait"])
+def test_what_is_not_in_memory_comes_whole(cold_trace, engine, network):
+    """Reads that are begun first, and looked at again, bring every byte; those of many clients wait for one another."""
+    if reason := servers.unavailable().get(engine):
+        pytest.skip(reason)
+    words = {"engine": engine, "network": network, "backlog": 1024, "lazy_threads": 300}
+    with servers.Server("lazy", root=cold_trace.root, **words) as server:
+        at = f"{server.address[0]}:{server.address[1]}"
+        load = [servers.binary("load"), "--connect", at, "--files", cold_trace.manifest, "--mode", "closed"]
+        done = run([*load, "--clients", 256, "--timeout-ms", 60_000, "--duration-s", 0.8], 60)
+        assert done.returncode == 0, done.stderr
+        counters = server.counters()
+    report = json.loads(done.stdout)
+    assert report["replies"] > 256
+    assert report["bodies_mismatched"] == report["lengths_mismatched"] == report["replies_not_200"] == 0
+    assert report["replies_timed_out"] == 0
+    assert counters["lazy_calls"] > counters["lazy_in_progress"] > 0
 
 
 @pytest.mark.parametrize("engine", ["activation", "nowait", "pool"])
