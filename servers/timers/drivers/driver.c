@@ -63,11 +63,13 @@ size_t driver_check(struct driver *driver, struct timers *timers)
     return timers_advance(timers, driver->now_ns / driver->options.tick_ns, driver->options.batch);
 }
 
-/* When a tick begins, in ns; UINT64_MAX for one beyond the end of the clock, of 584 years: nobody sees it come. */
+/* When a tick begins, in ns; at most 146 years after the clock's origin, so that nothing wraps around. A sleep may end
+ * early. */
 static uint64_t begin_of(const struct driver *driver, uint64_t tick)
 {
     uint64_t ns;
-    return __builtin_mul_overflow(tick, driver->options.tick_ns, &ns) ? UINT64_MAX : ns;
+    const bool beyond = __builtin_mul_overflow(tick, driver->options.tick_ns, &ns) || ns > TIMERS_FARTHEST;
+    return beyond ? TIMERS_FARTHEST : ns;
 }
 
 size_t driver_turn(struct driver *driver, struct timers *timers)
