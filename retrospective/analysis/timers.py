@@ -28,6 +28,8 @@ WHEEL, BARE = "wheel", "nothing"
 LIBRARIES = ("libev", "libuv")
 #: Mixes in the order of tables: a connection's time-outs, all expire, a cancel and a start, a re-arm.
 MIXES = TCP, EXPIRY, CANCEL, REARM = ("tcp", "expiry", "cancel", "rearm")
+#: What CANCEL is made of, each alone: all are started, from none; all are cancelled.
+START, STOP = "start-only", "cancel-only"
 #: Slots of the hashed wheel (servers/timers/hashed.c), and how far ahead its timers are on average in EXPIRY, ticks.
 TABLE_SIZE, MEAN_AHEAD = 4096, 1000.0
 #: Varghese and Lauck's example of a host: 200 connections with 3 timers each.
@@ -179,18 +181,23 @@ def _either(frame: pd.DataFrame, facility: str, mix: str, count: int, columns: t
 
 
 def alone(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
-    """Price of an operation without the loop's own, ns: a value a round; empty where the bare loop was not measured.
+    """Price of an operation without the loop's own, which took turns with it, ns: a value a round.
 
-    Of a facility that ran beside the bare loop only those runs count: the two took turns there.
+    The loop draws places and deadlines and looks for events. Of expiries there is no loop without timers.
     """
-    found = trials(frame, "operations", mix=mix)
-    if found.empty:
-        return pd.Series(dtype=float)
-    sides = (found["design"] == facility) & (found["beside"].astype(str) == BARE)
-    sides |= (found["design"] == BARE) & (found["beside"].astype(str) == facility)
-    together = found[sides & (found["timers"].astype(float) == count)]
-    chosen = together if len(together) else found
-    return (operation(chosen, facility, mix, count) - operation(chosen, BARE, mix, count)).dropna()
+    return operation(_without_loop(frame), facility, mix, count)
+
+
+def _without_loop(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of operations, less what the loop took in the same run."""
+    found = trials(frame, "operations")
+    if found.empty or "loop_ns" not in found:
+        return found.iloc[:0]
+    loop = found["loop_ns"].astype(float)
+    ours, theirs = (found[f"{side}operation_ns"].astype(float) - loop for side in ("", "beside_"))
+    return found.assign(operation_ns=ours, beside_operation_ns=theirs, ratio_beside=ours / theirs)[
+        loop.notna()
+    ]
 
 
 def over_wheel(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
@@ -199,6 +206,11 @@ def over_wheel(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.S
     return (
         direct if len(direct) else 1 / probes.of(at_size(frame, mix, count, facility), "ratio_beside", WHEEL)
     )
+
+
+def over_wheel_alone(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
+    """Price of a facility's operation ÷ the wheel's, the loop's own taken off both: a value a round."""
+    return over_wheel(_without_loop(frame), facility, mix, count)
 
 
 def growth(frame: pd.DataFrame, facility: str, mix: str, few: int, many: int) -> pd.Series:

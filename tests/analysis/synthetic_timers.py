@@ -12,6 +12,7 @@ OURS = ("list", "heap", "heap4", "hashed", "wheel", "lazy")
 BESIDE_OURS = ("wheel", "libev", "libuv")
 FACILITIES = (*OURS, "nothing", "timerfd", "libev", "libuv")
 MIXES = ("tcp", "expiry", "cancel", "rearm")
+APART = ("start-only", "cancel-only")
 TIMERS = (100, 1000, 10_000, 100_000, 1_000_000)
 #: facility -> ns of an operation at 100 timers, how it grows for each factor of ten
 OPERATION = {
@@ -25,7 +26,7 @@ STEPS = {
 }  # fmt: skip
 #: No list is walked over more timers than this.
 MOST_OF = {"list": 10_000, "timerfd": 10_000}
-MIX_FACTOR = {"tcp": 1.0, "expiry": 1.9, "cancel": 1.4, "rearm": 0.9}
+MIX_FACTOR = {"tcp": 1.0, "expiry": 1.9, "cancel": 1.4, "rearm": 0.9, "start-only": 0.8, "cancel-only": 0.6}
 
 #: series -> driver, µs of CPU for a tick that finds its process asleep, µs that it is late, the other options
 DRIVERS = {
@@ -87,6 +88,7 @@ def operation_row(rng, facility, beside, mix, timers, number, noise, kind="trial
         f"beside {beside}, {mix}, {timers} timers", kind=kind, program="timerbench", facility=facility, beside=beside,
         mix=mix, timers=timers, slices=40, operation_ns=theirs * ratio, beside_operation_ns=theirs,
         ratio_beside=ratio, ratio_low=ratio * 0.97, ratio_high=ratio * 1.03,
+        loop_ns=np.nan if mix == "expiry" else operation_ns("nothing", mix, timers),
         steps_per_operation=STEPS.get(facility, lambda n: np.nan)(timers),
         beside_steps_per_operation=STEPS.get(beside, lambda n: np.nan)(timers),
     )  # fmt: skip
@@ -101,6 +103,9 @@ def operation_rows(rng, rounds, noise, facilities=FACILITIES, mixes=MIXES, timer
         for beside in others:
             if beside != facility and beside in {*facilities, "wheel"}:
                 found.append(operation_row(rng, facility, beside, mix, count, number, noise))
+    if "nothing" in facilities:
+        for number, mix, count in itertools.product(range(rounds), APART, timers):
+            found.append(operation_row(rng, "wheel", "nothing", mix, count, number, noise))
     for number, mix, count in itertools.product(range(rounds), mixes, timers):
         found.append(operation_row(rng, "wheel", "wheel", mix, count, number, noise, kind="aa"))
     return found

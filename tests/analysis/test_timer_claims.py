@@ -38,7 +38,7 @@ def scaled(factor, column, **where):
 FINE = {"experiment": "wall", "granularity_us": 1000, "measure": "cores", "design": "timerfd"}
 EVERY_10_MS = {"granularity_us": 10_000, "measure": "cores"}
 MANY = {"experiment": "operations", "timers": 10_000}
-AT_100K = {"experiment": "operations", "timers": 100_000, "design": "nothing"}
+AT_100K = {"experiment": "operations", "timers": 100_000, "design": "wheel", "beside": "nothing"}
 
 
 def in_domain(factor, column="cores", design="domain", measure="cores"):
@@ -90,11 +90,17 @@ CASES = {
             (scaled(1.5, "work_share", experiment="soft", design=["no triggers"]), "reversed"),
         ],
     ),
-    "VL-wheel": ("reproduced", [(scaled(1.3, "beside_operation_ns", mix="rearm", **AT_100K), "reversed")]),
-    "VL-libev": ("reproduced", [(scaled(0.4, "ratio_beside", design="libev", mix="tcp"), "reversed")]),
+    "VL-wheel": (
+        "reproduced",
+        [
+            (scaled(1.5, "operation_ns", mix="start-only", **AT_100K), "reversed"),
+            (scaled(2.0, "operation_ns", mix="cancel-only", **AT_100K), "reversed"),
+        ],
+    ),
+    "VL-libev": ("reproduced", [(scaled(0.4, "operation_ns", design="libev", mix="tcp"), "reversed")]),
     "VL-libuv": (
         "reproduced",
-        [(scaled(0.15, "ratio_beside", design="libuv", mix="tcp", timers=1_000_000), "reversed")],
+        [(scaled(0.15, "operation_ns", design="libuv", mix="tcp", timers=1_000_000), "reversed")],
     ),
     "V1-wake": (
         "reproduced",

@@ -13,21 +13,20 @@ def trials(synthetic):
     return pd.DataFrame(synthetic.timers.rows(np.random.default_rng(1), rounds=4, noise=0.003))
 
 
-def test_the_wheel_s_price_alone_is_what_it_adds_to_the_bare_loop_in_the_same_run(trials, synthetic):
+def test_a_price_alone_is_without_what_the_loop_took_in_the_same_run(trials, synthetic):
     of = synthetic.timers.operation_ns
     found = timers.alone(trials, "wheel", "cancel", 100_000)
     assert list(found.index) == [0, 1, 2, 3]
     expected = of("wheel", "cancel", 100_000) - of("nothing", "cancel", 100_000)
     assert found.mean() == pytest.approx(expected, rel=0.01)
-    turned = trials[(trials["design"] == "nothing") & (trials["mix"] == "cancel")].copy()
-    sides = ["design", "operation_ns", "beside", "beside_operation_ns"]
-    turned[sides] = turned[[*sides[2:], *sides[:2]]]
-    assert timers.alone(turned, "wheel", "cancel", 100_000).mean() == pytest.approx(found.mean())
-    without = trials[trials["design"] != "nothing"]
-    assert timers.alone(without, "wheel", "cancel", 100_000).empty
-    assert timers.operation(without, "wheel", "cancel", 100_000).mean() == pytest.approx(
-        of("wheel", "cancel", 100_000), rel=0.01
+    assert timers.operation(trials, "wheel", "cancel", 100_000).mean() == pytest.approx(
+        expected + 3.0, rel=0.01
     )
+    heap = of("heap", "tcp", 100) - 3.0
+    ratio = timers.over_wheel_alone(trials, "heap", "tcp", 100).mean()
+    assert ratio == pytest.approx(heap / (of("wheel", "tcp", 100) - 3.0), rel=0.01)
+    assert timers.alone(trials, "wheel", "expiry", 100_000).empty
+    assert timers.alone(trials.drop(columns="loop_ns"), "wheel", "cancel", 100_000).empty
 
 
 def test_ratios_to_the_wheel_are_read_whichever_of_the_two_was_the_subject(trials):

@@ -151,7 +151,7 @@ def tick_values(frame: pd.DataFrame) -> Values:
                 "measured": f"{max(0.0, float(measured.mean())):.2f}" if len(measured) else MISSING,
             }
         )
-    wheel = timers.alone(frame, timers.WHEEL, timers.CANCEL, 100_000) / 2
+    wheel = timers.alone(frame, timers.WHEEL, timers.REARM, 100_000)
     return {
         "measured": bool(np.isfinite(each_us)),
         "processes": fmt_integer(STACKS_AT_ONCE),
