@@ -4,9 +4,11 @@
 
 #include "spinner.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define PRICE_PARTS 2
 
@@ -47,6 +49,11 @@ extern const struct price price_stamp, price_clock, price_null_call, price_timer
 
 void pin_to(unsigned cpu);     /* the calling thread; fails with exit 3 */
 void sleep_until(uint64_t ns); /* of CLOCK_MONOTONIC */
+/* Until somebody wakes; not at all if the word is not `value`. It may end early. */
+void futex_wait(_Atomic uint32_t *word, uint32_t value);
+void futex_wake(_Atomic uint32_t *word); /* one who waits, after counting the word up */
+/* Fork one that ends with this process. -1 with errno. */
+pid_t fork_bound(void);
 
 /* Note how late a wake-up was. What there is no room for is not noted. */
 static inline void note_lateness(struct costs *costs, uint64_t ns)

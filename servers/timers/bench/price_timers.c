@@ -1,27 +1,32 @@
 /* price_timers.c: prices of timers that expire: what is lost to the interrupt alone, and to waking up by it.
  *
- * The process sleeps, and a spinner of idle priority on the same CPU sees what it does not get (drivers/spinner.h): in
- * a slice that is on, one expiry after another, a period apart; in one that is off the same time without them. Both
- * begin and end with one sleep. With a spinner the CPU never halts. Where it shall, there can be none, and no account
- * of the kernel's holds an interrupt that is taken within an idle state: there the price is what the process is
- * charged, and how late it is tells the rest. `timer-wake` has the same two numbers beside its own, to compare by.
+ * A spinner of idle priority sees what it does not get of the CPU (drivers/spinner.h): in a slice that is on, one expiry
+ * after another, a period apart; in one that is off the same time without them. Who wakes up is another process, so the
+ * address space is switched, and it sleeps over the slice in either. With a spinner the CPU never halts. Where it shall,
+ * there can be none, and no account of the kernel's holds an interrupt that is taken within an idle state: there the
+ * price is what the process is charged, and how late it is tells the rest. `timer-wake` has the same two numbers beside
+ * its own, to compare by.
  */
 #include "arguments.h"
 #include "clock.h"
 #include "price.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAKES 50u
 #define INTERRUPTS 200u
 #define LEAD_NS UINT64_C(1000000)
+#define LOOK_NS UINT64_C(200000) /* after the last wake-up of a slice */
 #define IDLE_STATES_AT_MOST 16u
 
 static void open_spinner(struct costs *costs)
@@ -117,47 +122,117 @@ static bool read_halts(unsigned cpu, uint64_t *halts)
     return found;
 }
 
-/* One sleep after another, or one over the same time. */
-static void sleeps(struct costs *costs, uint64_t times, bool on, uint64_t begin_ns)
+/* The process that wakes up, as both see it. */
+struct sleeper {
+    _Atomic uint32_t slice, slept; /* slices that were announced (a futex), and that it has slept through */
+    uint64_t begin_ns, period_ns, times;
+    double own_ns; /* what it was charged */
+    uint64_t late_ns[WAKES];
+    pid_t pid; /* the other's to write */
+};
+
+/* One sleep after another; the first ends when the slice begins. */
+static void sleep_through(struct sleeper *sleeper)
 {
-    for (uint64_t i = on ? 1 : times; i <= times; i++) {
-        const uint64_t until_ns = begin_ns + i * costs->period_ns;
+    sleep_until(sleeper->begin_ns);
+    const double before_ns = own_ns();
+    for (uint64_t i = 0; i < sleeper->times; i++) {
+        const uint64_t until_ns = sleeper->begin_ns + (i + 1) * sleeper->period_ns;
         sleep_until(until_ns);
-        if (on)
-            note_lateness(costs, monotonic_ns() - until_ns);
+        sleeper->late_ns[i] = monotonic_ns() - until_ns;
     }
+    sleeper->own_ns = own_ns() - before_ns;
+}
+
+static _Noreturn void be_sleeper(struct sleeper *sleeper)
+{
+    prctl(PR_SET_TIMERSLACK, 1ul, 0, 0, 0);
+    for (uint32_t seen = 0;; seen++) {
+        while (atomic_load(&sleeper->slice) == seen)
+            futex_wait(&sleeper->slice, seen);
+        sleep_through(sleeper);
+        atomic_fetch_add(&sleeper->slept, 1);
+    }
+}
+
+static void open_halting(struct costs *costs)
+{
+    struct sleeper *sleeper =
+        mmap(NULL, sizeof *sleeper, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const pid_t pid = sleeper != MAP_FAILED ? fork_bound() : -1;
+    if (pid < 0)
+        fail(3, "a process that sleeps: %s", strerror(errno));
+    if (pid == 0)
+        be_sleeper(sleeper);
+    sleeper->pid = pid;
+    costs->its = sleeper;
+}
+
+static void open_waking(struct costs *costs)
+{
+    open_halting(costs);
+    open_spinner(costs); /* a thread: after the fork */
+}
+
+static void close_waking(struct costs *costs)
+{
+    struct sleeper *sleeper = costs->its;
+    if (costs->spinner != NULL)
+        close_spinner(costs);
+    kill(sleeper->pid, SIGKILL);
+    waitpid(sleeper->pid, NULL, 0);
+    munmap(sleeper, sizeof *sleeper);
+}
+
+/* Announce a slice in which it wakes `times` times, or once at the end; returns when that begins. */
+static uint64_t announce(struct costs *costs, uint64_t times, bool on)
+{
+    struct sleeper *sleeper = costs->its;
+    sleeper->begin_ns = monotonic_ns() + LEAD_NS;
+    sleeper->period_ns = on ? costs->period_ns : costs->period_ns * times;
+    sleeper->times = on ? times : 1;
+    futex_wake(&sleeper->slice);
+    return sleeper->begin_ns;
+}
+
+/* Wait until it has slept through it. */
+static void collect(struct costs *costs, bool on)
+{
+    struct sleeper *sleeper = costs->its;
+    while (atomic_load(&sleeper->slept) != atomic_load(&sleeper->slice)) {
+        if (waitpid(sleeper->pid, NULL, WNOHANG) != 0)
+            fail(3, "the process that sleeps has ended");
+        sleep_until(monotonic_ns() + LOOK_NS);
+    }
+    for (uint64_t i = 0; on && i < sleeper->times; i++)
+        note_lateness(costs, sleeper->late_ns[i]);
 }
 
 static struct taken wakes(struct costs *costs, uint64_t times, bool on)
 {
-    const uint64_t begin_ns = monotonic_ns() + LEAD_NS;
+    const uint64_t begin_ns = announce(costs, times, on);
     sleep_until(begin_ns);
     const uint64_t from_ns = monotonic_ns();
-    const double own = own_ns();
     const struct spinner_reading from = spinner_read(costs->spinner);
-    sleeps(costs, times, on, begin_ns);
+    sleep_until(begin_ns + times * costs->period_ns + LOOK_NS);
     const struct spinner_reading to = spinner_read(costs->spinner);
-    return (struct taken){.ns = spinner_gaps(from, to) * (double)(monotonic_ns() - from_ns), .parts = {own_ns() - own}};
+    const double lost_ns = spinner_gaps(from, to) * (double)(monotonic_ns() - from_ns);
+    collect(costs, on);
+    return (struct taken){.ns = lost_ns, .parts = {((struct sleeper *)costs->its)->own_ns}};
 }
 
 static struct taken wakes_halted(struct costs *costs, uint64_t times, bool on)
 {
     uint64_t before, after;
-    const uint64_t begin_ns = monotonic_ns() + LEAD_NS;
-    costs->halts_known = read_halts(costs->cpu, &before);
+    const uint64_t begin_ns = announce(costs, times, on);
     sleep_until(begin_ns);
-    const double own = own_ns();
-    sleeps(costs, times, on, begin_ns);
-    const double spent = own_ns() - own;
+    costs->halts_known = read_halts(costs->cpu, &before);
+    sleep_until(begin_ns + times * costs->period_ns + LOOK_NS);
     if (on && costs->halts_known && read_halts(costs->cpu, &after))
         costs->halts += after - before;
-    return (struct taken){.ns = spent, .parts = {spent}};
-}
-
-static void open_halting(struct costs *costs)
-{
-    (void)costs;
-    prctl(PR_SET_TIMERSLACK, 1ul, 0, 0, 0);
+    collect(costs, on);
+    const double own = ((struct sleeper *)costs->its)->own_ns;
+    return (struct taken){.ns = own, .parts = {own}};
 }
 
 const struct price price_interrupt = {
@@ -171,11 +246,11 @@ const struct price price_interrupt = {
 };
 const struct price price_timer_wake = {
     .name = "timer-wake",
-    .what = "clock_nanosleep: arming, sleep, interrupt, wake-up; CPU that a spinner lost, so the CPU never halts",
+    .what = "a process by clock_nanosleep: arming, sleep, interrupt, wake-up; CPU that a spinner lost: it never halts",
     .parts = {"own_cpu"},
-    .open = open_spinner,
+    .open = open_waking,
     .slice = wakes,
-    .close = close_spinner,
+    .close = close_waking,
     .times = WAKES,
     .period_us = 200,
 };
@@ -186,6 +261,7 @@ const struct price price_timer_wake_halted = {
     .parts = {"own_cpu"},
     .open = open_halting,
     .slice = wakes_halted,
+    .close = close_waking,
     .times = WAKES,
     .period_us = 1000, /* a guest's haltpoll governor polls for as long as 200 µs before it halts */
 };

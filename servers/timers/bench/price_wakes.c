@@ -16,15 +16,12 @@
 #include "price.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,17 +52,6 @@ struct crowd {
     pid_t pids[];
 };
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t value)
-{
-    syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
-}
-
-static void wake(_Atomic uint32_t *word)
-{
-    atomic_fetch_add(word, 1);
-    syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
 static _Noreturn void be_sleeper(struct stage *stage, uint32_t i)
 {
     for (uint32_t seen = 0;; seen++) {
@@ -77,7 +63,7 @@ static _Noreturn void be_sleeper(struct stage *stage, uint32_t i)
 
 static void wake_next(struct stage *stage)
 {
-    wake(&stage->sleepers[stage->next].word);
+    futex_wake(&stage->sleepers[stage->next].word);
     stage->next = stage->next + 1 < stage->sleeper_count ? stage->next + 1 : 0;
 }
 
@@ -119,7 +105,7 @@ static void disperse(const struct crowd *crowd)
 /* The i-th that sleeps, or the domain after the last of them. They end with this process. */
 static void start(struct crowd *crowd, unsigned cpu, uint32_t i)
 {
-    const pid_t parent = getpid(), pid = fork();
+    const pid_t pid = fork_bound();
     if (pid < 0) {
         const int error = errno;
         disperse(crowd);
@@ -129,9 +115,6 @@ static void start(struct crowd *crowd, unsigned cpu, uint32_t i)
         crowd->pids[crowd->children++] = pid;
         return;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
     pin_to(cpu);
     if (i == crowd->sleepers)
         be_domain(crowd->stage);
@@ -177,7 +160,7 @@ static struct taken wakes_same(struct costs *costs, uint64_t times, bool on)
     for (uint64_t i = 0; i < rounds; i++) {
         crowd->turns++;
         crowd->served += crowd->stage->batch;
-        wake(&crowd->stage->go);
+        futex_wake(&crowd->stage->go);
         wait_for_all(crowd);
     }
     const double took_ns = (double)(monotonic_ns() - begin_ns);
