@@ -128,7 +128,9 @@ class Judged:
             return f"{test.name}: {rounds} no interval"
         if test.kind == "equal" and test.effect.low > 1:
             return f"{test.name}: more than predicted; something else contributes"
-        less = f"; 2004's {test.published:.3g} lies above the interval" if below_published(test) else ""
+        less = (
+            f"; the published {test.published:.3g} lies above the interval" if below_published(test) else ""
+        )
         floor = self.floor.over(test.effect.n)
         if floor.measured and abs(test.effect.mean) <= np.log(floor.factor) and test.kind == "gain":
             return f"{test.name}: within the lab's detection floor of ±{fmt_percent(floor.factor - 1)}{less}"

@@ -119,10 +119,15 @@ def operation_values(frame: pd.DataFrame) -> Values:
             name: _effect(timers.over_wheel(frame, name, timers.TCP, told))
             for name in (*timers.LIBRARIES, "timerfd", "heap", "list", "lazy")
         },
+        "over_alone": {
+            name: _effect(timers.over_wheel_alone(frame, name, timers.TCP, told)) for name in timers.LIBRARIES
+        },
         "alone": [
             {
                 "count": fmt_integer(count),
                 "cancel": _ns(timers.alone(frame, timers.WHEEL, timers.CANCEL, count) / 2),
+                "start_only": _ns(timers.alone(frame, timers.WHEEL, timers.START, count)),
+                "cancel_only": _ns(timers.alone(frame, timers.WHEEL, timers.STOP, count)),
                 "rearm": _ns(timers.alone(frame, timers.WHEEL, timers.REARM, count)),
             }
             for count in sorted({*timers.sizes(frame, timers.CANCEL), *timers.sizes(frame, timers.REARM)})
