@@ -83,9 +83,12 @@ class Profile:
 
 #: What the ledger judges: the wheel's operations beside nothing, and on connections' time-outs beside libraries'.
 _JUDGED_TIMERS = (100_000, 1_000_000)
+_EACH_ALONE = (*APART, "rearm")
 _LIBRARIES = ("libev", "libuv")
 #: Between which numbers of timers a list's operation grows, and a tick of the hashed wheel.
 _GROWTH, _A_TICK = (100, 10_000), (1_000, 10_000)
+#: Prices that nothing is judged on.
+_BESIDE_THE_FLOOR = ("wake-same-cpu (1 process)", "wake-other-cpu")
 #: What waking together saves is seen in this crowd: processes, granularity in µs.
 _CROWD = (400,), (10_000,)
 
@@ -126,7 +129,7 @@ PROFILES = {
         operations_s=0.05,
         operations_s_a_timer=0.2e-6,
         operations=(
-            Operations(("wheel",), ("cancel", "rearm"), _JUDGED_TIMERS, 3, beside=NOTHING),
+            Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 3, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), (1_000, 100_000), 3),
             Operations(("list", "hashed"), ("cancel",), (100, 1_000), 3),
             Operations((*OURS, "timerfd", NOTHING), ("tcp",), (1_000,), 1),
@@ -134,7 +137,7 @@ PROFILES = {
             Operations(("heap",), ("cancel",), (100_000,), 1),
         ),
         operations_aa=(("tcp", 1_000), ("tcp", 100_000)),
-        prices=tuple(PRICES),
+        prices=tuple(one for one in PRICES if one not in _BESIDE_THE_FLOOR),
         price_s=0.05,
         replicas=4,
         aa_rounds=2,
@@ -147,7 +150,7 @@ PROFILES = {
                 Cells(("epoll", "epoll (slack 1 ms)"), (100,), (10_000,), 3),
                 Cells(("timerfd", "timerfd (aligned)"), (1, 10, 100, 400), (10_000,), 1),
                 Cells(("timerfd",), (1, 10, 100, 400), (1_000,), 1),
-                Cells(("timerfd",), (10, 400), (100_000,), 1),
+                Cells(("timerfd",), (400,), (100_000,), 1),
             ),
             "shoot-out": (Cells(EXACT, (1,), (1_000,), 1),),
         },
@@ -159,12 +162,11 @@ PROFILES = {
         operations_s=0.1,
         operations_s_a_timer=0.3e-6,
         operations=(
-            Operations(("wheel",), ("cancel", "rearm"), _JUDGED_TIMERS, 10, beside=NOTHING),
-            Operations(("wheel",), APART, _JUDGED_TIMERS, 10, beside=NOTHING),
+            Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 10, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), TIMERS, 10),
             Operations(("list", "hashed"), ("cancel",), _GROWTH, 10),
             Operations(("hashed",), ("expiry",), _A_TICK, 10),
-            Operations(("wheel",), ("cancel", "rearm"), TIMERS, 4, beside=NOTHING),
+            Operations(("wheel",), (*_EACH_ALONE, "cancel"), TIMERS, 3, beside=NOTHING),
             Operations(("heap", "heap4"), ("cancel", "tcp"), (100_000,), 4),
             Operations((*OURS[1:], *_LIBRARIES), APART, _JUDGED_TIMERS[:1], 2),
             Operations(FACILITIES, MIXES, TIMERS[:-1], 2),
