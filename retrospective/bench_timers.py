@@ -48,7 +48,7 @@ NOTHING = replace(
     replicas=0,
     cells={},
     domain=(),
-    soft=False,
+    soft=(),
 )
 OF_WHEEL = replace(
     NOTHING,
