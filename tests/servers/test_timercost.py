@@ -9,7 +9,7 @@ import pytest
 
 import servers
 
-CALLS = ["stamp", "clock", "null-call", "timerfd-untouched", "timerfd-reprogrammed"]
+CALLS = ["stamp", "clock", "null-call", "timerfd-untouched", "timerfd-reprogrammed", "timerfd-moved"]
 #: Price -> the parts that it names beside itself.
 PARTS = {
     "interrupt": [],

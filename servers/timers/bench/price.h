@@ -37,13 +37,13 @@ struct price {
     /* A slice in which the operation is done `times` times, or (off) everything else is done just the same. */
     struct taken (*slice)(struct costs *costs, uint64_t times, bool on);
     void (*close)(struct costs *costs); /* NULL: nothing is left */
-    uint64_t times;     /* in a slice; 0: as many as make it SLICE_NS long */
+    uint64_t times;     /* in a slice; 0: 16, or twice that, and so on, until it is SLICE_NS long */
     uint64_t period_us; /* from one to the next, unless --period-us says; 0: as fast as can be */
     bool crowd, across; /* there are --processes and --batch, or --other-cpu */
 };
 extern const struct price price_stamp, price_clock, price_null_call, price_timerfd_untouched,
-    price_timerfd_reprogrammed, price_interrupt, price_timer_wake, price_timer_wake_halted, price_wake_same_cpu,
-    price_wake_other_cpu;
+    price_timerfd_reprogrammed, price_timerfd_moved, price_interrupt, price_timer_wake, price_timer_wake_halted,
+    price_wake_same_cpu, price_wake_other_cpu;
 
 #define SLICE_NS 2000000
 

@@ -31,6 +31,7 @@ static const struct price *const prices[] = {
     &price_null_call,
     &price_timerfd_untouched,
     &price_timerfd_reprogrammed,
+    &price_timerfd_moved,
     &price_interrupt,
     &price_timer_wake,
     &price_timer_wake_halted,
@@ -116,7 +117,7 @@ static void print_quantiles(const char *name, double *values, size_t count)
 
 static uint64_t calibrated(const struct price *price, struct costs *costs)
 {
-    uint64_t times = 16;
+    uint64_t times = 16; /* price.h says so */
     while (price->slice(costs, times, true).ns < SLICE_NS)
         times *= 2;
     return times;
