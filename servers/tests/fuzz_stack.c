@@ -6,6 +6,12 @@
 #include "fuzz.h"
 #include "tcp.h"
 
+#include <signal.h>
+
+#ifndef PLANTED_BUG
+#define PLANTED_BUG 0
+#endif
+
 enum { SOCKETS = 4, PEER = 0x0a000002, OWN = 0x0a000001, TICK_US = 100 };
 
 struct peer {
@@ -62,6 +68,16 @@ static void check(const struct connection *c)
     MUST(!outstanding || c->state == TCP_TIME_WAIT || timer_pending(&c->retransmit) || c->blocked);
 }
 
+/* For the test of the driver: states that only a sequence of right packets and calls leads to. */
+static bool planted_bug(const struct connection *c)
+{
+    if (PLANTED_BUG == 1)
+        return c->state == TCP_CLOSING && c->sack;
+    if (PLANTED_BUG == 2)
+        return c->hole_count > 2 && c->timestamps;
+    return false;
+}
+
 static void check_all(const struct peer *peer)
 {
     uint32_t used = 0, chunks = 0, half_open = 0;
@@ -73,6 +89,8 @@ static void check_all(const struct peer *peer)
         used++;
         half_open += c->listener != NULL && c->state == TCP_SYN_RECEIVED;
         check(c);
+        if (planted_bug(c))
+            raise(SIGUSR2);
         for (uint32_t s = 0; s < c->send.slot_count; s++)
             chunks += c->send.slots[s] != 0;
         for (uint32_t s = 0; s < c->receive.slot_count; s++)
