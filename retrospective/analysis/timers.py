@@ -32,6 +32,8 @@ MIXES = TCP, EXPIRY, CANCEL, REARM = ("tcp", "expiry", "cancel", "rearm")
 START, STOP = "start-only", "cancel-only"
 #: Slots of the hashed wheel (servers/timers/hashed.c), and how far ahead its timers are on average in EXPIRY, ticks.
 TABLE_SIZE, MEAN_AHEAD = 4096, 1000.0
+#: Of the TCP-like mix, turns in which every timer is re-armed once.
+TURNS = 25
 #: Varghese and Lauck's example of a host: 200 connections with 3 timers each.
 HOST = 600
 
@@ -218,9 +220,27 @@ def growth(frame: pd.DataFrame, facility: str, mix: str, few: int, many: int) ->
     return (operation(frame, facility, mix, many) / operation(frame, facility, mix, few)).dropna()
 
 
+def look_ns(frame: pd.DataFrame) -> pd.Series:
+    """What a turn of the loop takes to look for events, ns: a value a round.
+
+    Turns are as frequent by time, so the fewer timers the more of a look is in an operation of the TCP-like mix.
+    """
+    found = trials(frame, "operations", mix=TCP)
+    if found.empty or "loop_ns" not in found:
+        return pd.Series(dtype=float)
+    found = found.assign(loop_ns=found["loop_ns"].astype(float), timers=found["timers"].astype(int))
+    table = found.pivot_table(index="round", columns="timers", values="loop_ns", aggfunc="median")
+    counts = [count for count in table if count <= MEAN_AHEAD * 10]
+    if len(counts) < 2:
+        return pd.Series(dtype=float)
+    few, many = counts[0], counts[-1]
+    of_a_look = [1 / (count // TURNS + 1) for count in (few, many)]
+    return ((table[few] - table[many]) / (of_a_look[0] - of_a_look[1])).dropna()
+
+
 def tick_ns(frame: pd.DataFrame, count: int, facility: str = "hashed") -> pd.Series:
-    """Price of a tick at which all that is due expires and is started again, ns: a value a round."""
-    return operation(frame, facility, EXPIRY, count) * count / MEAN_AHEAD
+    """Price of a tick at which all that is due expires and is started again, ns, without the loop's look: by round."""
+    return (operation(frame, facility, EXPIRY, count) * count / MEAN_AHEAD - look_ns(frame)).dropna()
 
 
 def steps(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:

@@ -24,6 +24,7 @@ STEPS = {
     "list": lambda n: n / 2, "heap": lambda n: 1.5 * np.log2(n), "heap4": lambda n: 1.2 * np.log2(n),
     "hashed": lambda n: 1.0, "wheel": lambda n: 0.05, "lazy": lambda n: 0.1,
 }  # fmt: skip
+LOOK = 5.0
 #: No list is walked over more timers than this.
 MOST_OF = {"list": 10_000, "timerfd": 10_000}
 MIX_FACTOR = {"tcp": 1.0, "expiry": 1.9, "cancel": 1.4, "rearm": 0.9, "start-only": 0.8, "cancel-only": 0.6}
@@ -79,6 +80,11 @@ def operation_ns(facility, mix, timers):
     return first * growth ** np.log10(timers / 100) * (MIX_FACTOR[mix] if facility != "nothing" else 1.0)
 
 
+def loop_ns(mix, timers):
+    """Of the loop alone: it looks for events in every turn."""
+    return operation_ns("nothing", mix, timers) + (LOOK / (timers // 25 + 1) if mix == "tcp" else 0.0)
+
+
 def operation_row(rng, facility, beside, mix, timers, number, noise, kind="trial"):
     """One run of two facilities whose slices alternate."""
     ours, theirs = (operation_ns(one, mix, timers) for one in (facility, beside))
@@ -88,7 +94,7 @@ def operation_row(rng, facility, beside, mix, timers, number, noise, kind="trial
         f"beside {beside}, {mix}, {timers} timers", kind=kind, program="timerbench", facility=facility, beside=beside,
         mix=mix, timers=timers, slices=40, operation_ns=theirs * ratio, beside_operation_ns=theirs,
         ratio_beside=ratio, ratio_low=ratio * 0.97, ratio_high=ratio * 1.03,
-        loop_ns=np.nan if mix == "expiry" else operation_ns("nothing", mix, timers),
+        loop_ns=np.nan if mix == "expiry" else loop_ns(mix, timers),
         steps_per_operation=STEPS.get(facility, lambda n: np.nan)(timers),
         beside_steps_per_operation=STEPS.get(beside, lambda n: np.nan)(timers),
     )  # fmt: skip

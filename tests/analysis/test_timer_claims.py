@@ -79,7 +79,7 @@ CASES = {
         [
             (scaled(0.2, "operation_ns", design="hashed", mix="expiry", **MANY), "shrunk"),
             (scaled(1 / 13, "operation_ns", design="hashed", mix="expiry", **MANY), "vanished"),
-            (scaled(0.01, "operation_ns", design="hashed", mix="expiry", **MANY), "reversed"),
+            (scaled(0.05, "operation_ns", design="hashed", mix="expiry", **MANY), "reversed"),
         ],
     ),
     "AD1": (

@@ -22,11 +22,22 @@ def test_a_price_alone_is_without_what_the_loop_took_in_the_same_run(trials, syn
     assert timers.operation(trials, "wheel", "cancel", 100_000).mean() == pytest.approx(
         expected + 3.0, rel=0.01
     )
-    heap = of("heap", "tcp", 100) - 3.0
-    ratio = timers.over_wheel_alone(trials, "heap", "tcp", 100).mean()
-    assert ratio == pytest.approx(heap / (of("wheel", "tcp", 100) - 3.0), rel=0.01)
+    heap, wheel = (
+        of(name, "tcp", 10_000) - synthetic.timers.loop_ns("tcp", 10_000) for name in ("heap", "wheel")
+    )
+    assert timers.over_wheel_alone(trials, "heap", "tcp", 10_000).mean() == pytest.approx(
+        heap / wheel, rel=0.01
+    )
     assert timers.alone(trials, "wheel", "expiry", 100_000).empty
     assert timers.alone(trials.drop(columns="loop_ns"), "wheel", "cancel", 100_000).empty
+
+
+def test_a_tick_is_without_the_look_for_events(trials, synthetic):
+    model = synthetic.timers
+    assert timers.look_ns(trials).mean() == pytest.approx(model.LOOK, rel=0.01)
+    found = timers.tick_ns(trials, 10_000).mean()
+    assert found == pytest.approx(10 * model.operation_ns("hashed", "expiry", 10_000) - model.LOOK, rel=0.01)
+    assert timers.tick_ns(trials[trials["mix"] != "tcp"], 10_000).empty
 
 
 def test_ratios_to_the_wheel_are_read_whichever_of_the_two_was_the_subject(trials):
