@@ -38,6 +38,7 @@ PROGRAMS = {
     "timerbench": "timers/bench/timerbench",
     "timercost": "timers/bench/timercost",
     "ticker": "timers/drivers/ticker",
+    "stackhost": "userstack/stackhost",
 }
 
 

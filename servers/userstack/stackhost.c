@@ -1,0 +1,226 @@
+/* stackhost.c: a host that consists of the user-level stack: services for a peer to talk to, on an interface.
+ *
+ *     stackhost --interface veth1 --address 10.0.0.2 [--gateway IP] [--tick-us N] [--congestion NAME] [--min-rto-us N]
+ *               [--connect IP:PORT --bytes N]
+ *
+ * Port 7 echoes, port 9 discards, port 19 sends bytes until its peer closes (RFC 862, 863, 864). With --connect it opens a
+ * connection, sends so many bytes of the pattern (i × 31 mod 251), and ends when the peer has closed. It is ready when it
+ * has printed a line; at SIGTERM or the end it prints its counters, one a line, and exits with 0; 1 if the connection failed.
+ */
+#include "attach_packet.h"
+#include "socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum { ECHO = 7, DISCARD = 9, CHARGEN = 19, CALLER = 1, EVENTS = 64, BUFFER = 16384, BATCH = 256 };
+
+static volatile sig_atomic_t ending;
+
+static void end(int signal) { (void)signal, ending = 1; }
+
+struct host {
+    struct stack *stack;
+    struct attach_packet *attachment;
+    int listeners[3];
+    int caller; /* of --connect, or -1 */
+    uint64_t to_send, sent;
+    bool failed;
+};
+
+static const uint16_t ports[3] = {ECHO, DISCARD, CHARGEN};
+
+static uint64_t now_ticks(uint32_t tick_us)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return ((uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000) / tick_us;
+}
+
+static void fill(uint8_t *buffer, uint64_t from, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        buffer[i] = (uint8_t)((from + i) * 31 % 251);
+}
+
+/* What the caller's connection has still to send. */
+static void send_pattern(struct host *h, int socket)
+{
+    uint8_t buffer[BUFFER];
+    while (h->sent < h->to_send) {
+        uint64_t left = h->to_send - h->sent;
+        uint32_t part = left < sizeof buffer ? (uint32_t)left : (uint32_t)sizeof buffer;
+        fill(buffer, h->sent, part);
+        int taken = us_write(h->stack, socket, buffer, part, false);
+        if (taken <= 0)
+            return;
+        h->sent += (uint64_t)taken;
+        if (h->sent == h->to_send)
+            us_shutdown_write(h->stack, socket);
+    }
+}
+
+static void serve(struct host *h, int socket, uint64_t service)
+{
+    uint8_t buffer[BUFFER];
+    int got = -EAGAIN;
+    if (service == CALLER)
+        send_pattern(h, socket);
+    if (service == CHARGEN) {
+        memset(buffer, 'c', sizeof buffer);
+        while (us_write(h->stack, socket, buffer, sizeof buffer, false) > 0)
+            ;
+    }
+    /* An echo reads no more than it can write: the peer's window then closes, as it should. */
+    while (service != ECHO || (us_readiness(h->stack, socket) & US_WRITABLE)) {
+        got = us_read(h->stack, socket, buffer, service == DISCARD || service == CALLER ? sizeof buffer : 4096);
+        if (got <= 0)
+            break;
+        if (service == ECHO && us_write(h->stack, socket, buffer, (uint32_t)got, false) != got)
+            got = -ENOBUFS; /* no chunk is left: the connection cannot be served */
+        if (got < 0)
+            break;
+    }
+    if (got == -EAGAIN || got > 0)
+        return;
+    if (service == CALLER) {
+        h->failed = got != 0 || h->sent != h->to_send;
+        ending = 1;
+    }
+    us_close(h->stack, socket);
+}
+
+static void accept_all(struct host *h, int listener, uint64_t service)
+{
+    for (int socket; (socket = us_accept(h->stack, listener, NULL)) >= 0;)
+        us_interest(h->stack, socket, service == DISCARD ? US_READABLE : US_READABLE | US_WRITABLE, service);
+}
+
+/* True if there may be more. */
+static bool handle_events(struct host *h)
+{
+    struct us_event events[EVENTS];
+    int n = us_wait(h->stack, events, EVENTS);
+    for (int i = 0; i < n; i++) {
+        bool listens = false;
+        for (int k = 0; k < 3; k++) {
+            if (events[i].socket == h->listeners[k]) {
+                accept_all(h, h->listeners[k], ports[k]);
+                listens = true;
+            }
+        }
+        if (!listens)
+            serve(h, events[i].socket, events[i].data);
+    }
+    return n == EVENTS;
+}
+
+static void run(struct host *h, uint32_t tick_us)
+{
+    while (!ending) {
+        uint64_t now = now_ticks(tick_us), due;
+        stack_advance(h->stack, now);
+        unsigned frames = attach_packet_input(h->attachment, h->stack, BATCH);
+        bool more = handle_events(h);
+        attach_packet_flush(h->attachment);
+        if (frames > 0 || more)
+            continue;
+        int64_t wait_us = stack_next(h->stack, &due) ? (int64_t)(due - now_ticks(tick_us)) * tick_us : 1000000;
+        struct timespec wait = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
+        struct pollfd readable = {.fd = attach_packet_descriptor(h->attachment), .events = POLLIN};
+        if (wait_us > 0)
+            ppoll(&readable, 1, &wait, NULL);
+    }
+}
+
+static int usage(const char *what)
+{
+    fprintf(stderr, "stackhost: %s; see the head of servers/userstack/stackhost.c\n", what);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    const char *interface = NULL;
+    struct stack_limits limits = stack_default_limits();
+    struct stack_address address = {.netmask = 0xffffff00};
+    struct us_endpoint destination = {0, 0};
+    struct host host = {.caller = -1};
+    uint32_t tick_us = 100;
+    for (int i = 1; i < argc; i += 2) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        char text[16] = "";
+        unsigned port = 0;
+        struct in_addr ip;
+        if (value == NULL)
+            return usage("every option has a value");
+        if (strcmp(name, "--interface") == 0)
+            interface = value;
+        else if (strcmp(name, "--address") == 0 && inet_pton(AF_INET, value, &ip) == 1)
+            address.ip = ntohl(ip.s_addr);
+        else if (strcmp(name, "--gateway") == 0 && inet_pton(AF_INET, value, &ip) == 1)
+            address.gateway = ntohl(ip.s_addr);
+        else if (strcmp(name, "--tick-us") == 0)
+            tick_us = (uint32_t)strtoul(value, NULL, 10);
+        else if (strcmp(name, "--min-rto-us") == 0)
+            limits.min_rto_us = (uint32_t)strtoul(value, NULL, 10);
+        else if (strcmp(name, "--congestion") == 0 && (strcmp(value, "reno") == 0 || strcmp(value, "cubic") == 0))
+            limits.congestion = value;
+        else if (strcmp(name, "--bytes") == 0)
+            host.to_send = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--connect") == 0 && sscanf(value, "%15[0-9.]:%u", text, &port) == 2 &&
+                 inet_pton(AF_INET, text, &ip) == 1)
+            destination = (struct us_endpoint){ntohl(ip.s_addr), (uint16_t)port};
+        else
+            return usage(name);
+    }
+    if (interface == NULL || address.ip == 0)
+        return usage("--interface and --address are needed");
+    char error[256];
+    struct wire wire;
+    host.attachment = attach_packet_open(interface, &wire, error, sizeof error);
+    if (host.attachment == NULL) {
+        fprintf(stderr, "stackhost: %s\n", error);
+        return 3;
+    }
+    limits.tick_ns = tick_us * 1000;
+    limits.time_wait_ms = 1000;
+    if (getrandom(limits.key, sizeof limits.key, 0) != sizeof limits.key)
+        return 3;
+    host.stack = stack_open(&limits, &wire, &address, now_ticks(tick_us));
+    if (host.stack == NULL) {
+        fprintf(stderr, "stackhost: %s: is --tick-us 10 to 10000, and --address one of a host?\n", strerror(errno));
+        return 2;
+    }
+    signal(SIGTERM, end);
+    signal(SIGINT, end);
+    for (int k = 0; k < 3; k++) {
+        host.listeners[k] = us_listen(host.stack, ports[k], 128);
+        us_interest(host.stack, host.listeners[k], US_READABLE, 0);
+    }
+    if (destination.port != 0) {
+        host.caller = us_connect(host.stack, destination, 0);
+        if (host.caller < 0)
+            return usage("--connect: no way there");
+        us_interest(host.stack, host.caller, US_READABLE | US_WRITABLE, CALLER);
+    }
+    puts("ready");
+    fflush(stdout);
+    run(&host, tick_us);
+    const char *name;
+    uint64_t value;
+    for (unsigned i = 0; stack_counter(host.stack, i, &name, &value); i++)
+        if (value > 0)
+            printf("%s %llu\n", name, (unsigned long long)value);
+    attach_packet_flush(host.attachment);
+    stack_close(host.stack);
+    attach_packet_close(host.attachment);
+    return host.failed;
+}
