@@ -43,6 +43,7 @@ PRICES: dict[str, dict[str, Any]] = {
     "null-call": {},
     "timerfd-untouched": {},
     "timerfd-reprogrammed": {},
+    "timerfd-moved": {},
     "interrupt": {},
     "timer-wake": {},
     "timer-wake-halted": {},
