@@ -109,7 +109,7 @@ def _judge_operations(row: Row, report: Mapping[str, Any], elapsed_s: float) -> 
 
 TIMERBENCH = Program(
     name="timerbench",
-    text=("program", "facility", "beside", "mix"),
+    text=("program", "facility", "beside", "mix", "pages"),
     counts=(
         *("timers", "slices", "operations", "expiries", "beside_expiries"),
         "preemptions",  # as whoever ran it sees them

@@ -44,6 +44,16 @@ def test_a_mix_does_what_it_says(release, mix, facility):
         assert report["loop_ns"] > 0
 
 
+@pytest.mark.parametrize("facility", ["heap", "wheel", "libev", "libuv"])
+def test_timers_may_lie_on_huge_pages(release, facility):
+    code, report, said = bench("rearm", f"--facility={facility}", "--pages=huge")
+    if code == 3 and "make system" in said:
+        pytest.skip(said)
+    assert (code, said) == (0, "")
+    assert report["pages"] == "huge"
+    assert bench("rearm", f"--facility={facility}")[1]["pages"] == "small"
+
+
 def test_timerfd_goes_by_the_kernels_clock(release):
     assert bench("rearm", "--facility=timerfd")[0] == 0
     code, _, said = bench("expiry", "--facility=timerfd")

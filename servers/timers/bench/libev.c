@@ -19,7 +19,7 @@ static void expire(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void *open_all(const char *name, uint32_t count, char *why, size_t why_bytes)
 {
-    struct libev *libev = calloc(1, sizeof *libev + count * sizeof libev->all[0]);
+    struct libev *libev = table_for(sizeof *libev + count * sizeof libev->all[0]);
     if (libev == NULL)
         return NULL;
     libev->loop = ev_loop_new(EVBACKEND_EPOLL);

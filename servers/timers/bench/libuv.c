@@ -18,7 +18,7 @@ static void expire(uv_timer_t *timer)
 
 static void *open_all(const char *name, uint32_t count, char *why, size_t why_bytes)
 {
-    struct libuv *libuv = calloc(1, sizeof *libuv + count * sizeof libuv->all[0]);
+    struct libuv *libuv = table_for(sizeof *libuv + count * sizeof libuv->all[0]);
     if (libuv == NULL)
         return NULL;
     int error = uv_loop_init(&libuv->loop);

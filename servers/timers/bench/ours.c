@@ -33,7 +33,7 @@ static void close_ours(void *self)
 
 static void *open_ours(const char *name, uint32_t count, char *why, size_t why_bytes)
 {
-    struct ours *ours = calloc(1, sizeof *ours + count * sizeof ours->all[0]);
+    struct ours *ours = table_for(sizeof *ours + count * sizeof ours->all[0]);
     if (ours == NULL)
         return NULL;
     ours->events = epoll_create1(EPOLL_CLOEXEC);

@@ -30,6 +30,9 @@ extern const struct subject subject_libev;
 extern const struct subject subject_libuv;
 #endif
 
+/* Zeroed memory for a subject and its timers, on pages as --pages says; to be freed. NULL: there is none. */
+void *table_for(size_t bytes);
+
 extern uint64_t virtual_ms;
 extern void *whose_turn; /* the self of the subject that runs */
 void expired(uint32_t i);
