@@ -14,6 +14,7 @@ CHAPTERS = {
     "machine": "00_machine.ipynb",
     "accept": "01_accept.ipynb",
     "lazy": "02_lazy_aio.ipynb",
+    "timers": "03_timers.ipynb",
 }
 
 

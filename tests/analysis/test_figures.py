@@ -38,7 +38,7 @@ def words_of(figure):
 
 
 #: What the quick profile does not measure.
-PAPER_ONLY = {"accept_backlog", "accept_timeout", "accept_work"}
+PAPER_ONLY = {"accept_backlog", "accept_timeout", "accept_work", "timers_model"}
 
 
 @pytest.mark.parametrize("name", FIGURES)

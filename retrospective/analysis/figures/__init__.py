@@ -25,6 +25,11 @@ from retrospective.analysis.figures import (
     overload,
     peers,
     sensitivity,
+    timers_drivers,
+    timers_model,
+    timers_operations,
+    timers_prices,
+    timers_wall,
     today,
 )
 from retrospective.analysis.figures.style import STYLE, NothingToDraw, Site
@@ -76,6 +81,14 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "lazy_stall": lazy_stall.stall,
     "lazy_resources": lazy_stall.resources,
     "lazy_fits": lazy_stall.fits,
+    "timers_operations": timers_operations.operations,
+    "timers_prices": timers_prices.prices,
+    "timers_wall": timers_wall.wall,
+    "timers_lateness": timers_wall.lateness,
+    "timers_shoot_out": timers_drivers.shoot_out,
+    "timers_soft": timers_drivers.soft,
+    "timers_domain": timers_drivers.domain,
+    "timers_model": timers_model.model,
 }
 
 

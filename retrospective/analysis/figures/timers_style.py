@@ -83,15 +83,15 @@ def trials(site: Site | None, experiment: str, **where: object) -> pd.DataFrame:
 
 
 def required(site: Site, experiment: str, **where: object) -> pd.DataFrame:
-    """The same, or ``NothingToDraw`` with the reason: what the machine lacks, if it said so."""
+    """The same, or ``NothingToDraw`` with the reason most often given: what the machine lacks, or disturbed trials."""
     found = trials(site, experiment, **where)
     if not found.empty:
         return found
     lost = site.frame
     if len(lost):
         lost = lost[(lost["chapter"] == timers.CHAPTER) & (lost["experiment"] == experiment)]
-        lost = lost[lost["status"].astype(str) == "unavailable"]
-    why = f" ({lost['reason'].iloc[0]})" if len(lost) else ""
+        lost = lost[~lost["valid"].astype(bool)]
+    why = f" ({lost['reason'].astype(str).str.split(':').str[0].mode()[0]})" if len(lost) else ""
     raise NothingToDraw(f"no valid trials of experiment {experiment!r}{why}")
 
 
