@@ -144,7 +144,7 @@ int us_read(struct stack *stack, int socket, void *buffer, uint32_t bytes)
     bytes = min_u32(min_u32(bytes, c->receive.length), INT32_MAX);
     if (buffer != NULL)
         stream_copy(&c->receive, &stack->tcp->chunks, 0, buffer, bytes);
-    stream_consume(&c->receive, &stack->tcp->chunks, bytes);
+    stream_consume(&c->receive, &stack->tcp->chunks, bytes, c->hole_count == 0);
     tcp_window_opened(c);
     return (int)bytes;
 }

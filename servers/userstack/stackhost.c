@@ -1,12 +1,12 @@
 /* stackhost.c: a host that consists of the user-level stack: services for a peer to talk to, on an interface.
  *
- *     stackhost --interface veth1 --address 10.0.0.2 [--gateway IP] [--tick-us N] [--congestion NAME] [--min-rto-us N]
- *               [--connect IP:PORT --bytes N]
+ *     stackhost --interface NAME --address IP [--connect IP:PORT --bytes N] …   (--help has all)
  *
  * Port 7 echoes, port 9 discards, port 19 sends bytes until its peer closes (RFC 862, 863, 864). With --connect it opens a
  * connection, sends so many bytes of the pattern (i × 31 mod 251), and ends when the peer has closed. It is ready when it
  * has printed a line; at SIGTERM or the end it prints its counters, one a line, and exits with 0; 1 if the connection failed.
  */
+#include "arguments.h"
 #include "attach_packet.h"
 #include "socket.h"
 
@@ -140,65 +140,64 @@ static void run(struct host *h, uint32_t tick_us)
     }
 }
 
-static int usage(const char *what)
+static uint32_t address_of(const char *option, const char *text)
 {
-    fprintf(stderr, "stackhost: %s; see the head of servers/userstack/stackhost.c\n", what);
-    return 2;
+    struct in_addr ip;
+    if (inet_pton(AF_INET, text, &ip) != 1)
+        fail(2, "--%s %s: an IPv4 address is needed, like 10.0.0.2", option, text);
+    return ntohl(ip.s_addr);
+}
+
+static struct us_endpoint endpoint_of(const char *option, const char *text)
+{
+    char ip[16] = "";
+    unsigned port = 0;
+    if (sscanf(text, "%15[0-9.]:%u", ip, &port) != 2 || port == 0 || port > UINT16_MAX)
+        fail(2, "--%s %s: ADDRESS:PORT is needed, like 10.0.0.2:80", option, text);
+    return (struct us_endpoint){address_of(option, ip), (uint16_t)port};
 }
 
 int main(int argc, char **argv)
 {
-    const char *interface = NULL;
+    const char *interface = NULL, *own = NULL, *gateway = NULL, *connect = NULL;
     struct stack_limits limits = stack_default_limits();
-    struct stack_address address = {.netmask = 0xffffff00};
-    struct us_endpoint destination = {0, 0};
     struct host host = {.caller = -1};
-    uint32_t tick_us = 100;
-    for (int i = 1; i < argc; i += 2) {
-        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-        char text[16] = "";
-        unsigned port = 0;
-        struct in_addr ip;
-        if (value == NULL)
-            return usage("every option has a value");
-        if (strcmp(name, "--interface") == 0)
-            interface = value;
-        else if (strcmp(name, "--address") == 0 && inet_pton(AF_INET, value, &ip) == 1)
-            address.ip = ntohl(ip.s_addr);
-        else if (strcmp(name, "--gateway") == 0 && inet_pton(AF_INET, value, &ip) == 1)
-            address.gateway = ntohl(ip.s_addr);
-        else if (strcmp(name, "--tick-us") == 0)
-            tick_us = (uint32_t)strtoul(value, NULL, 10);
-        else if (strcmp(name, "--min-rto-us") == 0)
-            limits.min_rto_us = (uint32_t)strtoul(value, NULL, 10);
-        else if (strcmp(name, "--congestion") == 0 && (strcmp(value, "reno") == 0 || strcmp(value, "cubic") == 0))
-            limits.congestion = value;
-        else if (strcmp(name, "--bytes") == 0)
-            host.to_send = strtoull(value, NULL, 10);
-        else if (strcmp(name, "--connect") == 0 && sscanf(value, "%15[0-9.]:%u", text, &port) == 2 &&
-                 inet_pton(AF_INET, text, &ip) == 1)
-            destination = (struct us_endpoint){ntohl(ip.s_addr), (uint16_t)port};
-        else
-            return usage(name);
-    }
-    if (interface == NULL || address.ip == 0)
-        return usage("--interface and --address are needed");
+    uint64_t tick = 100, min_rto_us = limits.min_rto_us;
+    const struct argument table[] = {
+        {"interface", ARGUMENT_TEXT, &interface, 0, 0, "NAME", "the Ethernet interface to be on"},
+        {"address", ARGUMENT_TEXT, &own, 0, 0, "IP", "of the stack, in a network of 24 bits; not the kernel's own"},
+        {"gateway", ARGUMENT_TEXT, &gateway, 0, 0, "IP", "to other networks"},
+        {"tick-us", ARGUMENT_INTEGER, &tick, 10, 10000, "N", "granularity of its timers"},
+        {"min-rto-us", ARGUMENT_INTEGER, &min_rto_us, 10, 10000000, "N", "least retransmission time-out"},
+        {"congestion", ARGUMENT_CHOICE, &limits.congestion, 0, 0, "reno|cubic", "congestion control"},
+        {"connect", ARGUMENT_TEXT, &connect, 0, 0, "IP:PORT", "open a connection, and end with it"},
+        {"bytes", ARGUMENT_INTEGER, &host.to_send, 0, 1e15, "N", "to be sent on that connection"},
+    };
+    arguments_read(argc, argv, "stackhost --interface NAME --address IP", table, sizeof table / sizeof *table);
+    if (interface == NULL || own == NULL)
+        fail(2, "--interface and --address are needed");
+    uint32_t tick_us = (uint32_t)tick;
+    limits.min_rto_us = (uint32_t)min_rto_us;
+    struct stack_address address = {
+        .ip = address_of("address", own),
+        .netmask = 0xffffff00,
+        .gateway = gateway == NULL ? 0 : address_of("gateway", gateway),
+    };
+    struct us_endpoint destination = {0, 0};
+    if (connect != NULL)
+        destination = endpoint_of("connect", connect);
     char error[256];
     struct wire wire;
     host.attachment = attach_packet_open(interface, &wire, error, sizeof error);
-    if (host.attachment == NULL) {
-        fprintf(stderr, "stackhost: %s\n", error);
-        return 3;
-    }
+    if (host.attachment == NULL)
+        fail(3, "%s", error);
     limits.tick_ns = tick_us * 1000;
     limits.time_wait_ms = 1000;
     if (getrandom(limits.key, sizeof limits.key, 0) != sizeof limits.key)
-        return 3;
+        fail(3, "getrandom: %s", strerror(errno));
     host.stack = stack_open(&limits, &wire, &address, now_ticks(tick_us));
-    if (host.stack == NULL) {
-        fprintf(stderr, "stackhost: %s: is --tick-us 10 to 10000, and --address one of a host?\n", strerror(errno));
-        return 2;
-    }
+    if (host.stack == NULL)
+        fail(2, "the stack: %s; --address must be a host's", strerror(errno));
     signal(SIGTERM, end);
     signal(SIGINT, end);
     for (int k = 0; k < 3; k++) {
@@ -208,7 +207,7 @@ int main(int argc, char **argv)
     if (destination.port != 0) {
         host.caller = us_connect(host.stack, destination, 0);
         if (host.caller < 0)
-            return usage("--connect: no way there");
+            fail(2, "--connect %s: %s", connect, strerror(-host.caller));
         us_interest(host.stack, host.caller, US_READABLE | US_WRITABLE, CALLER);
     }
     puts("ready");

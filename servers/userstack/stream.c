@@ -73,7 +73,7 @@ static void give(struct stream *stream, struct pool *chunks, uint32_t slot)
     }
 }
 
-void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes)
+void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes, bool last)
 {
     while (bytes > 0) {
         uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - stream->begin % STACK_CHUNK_BYTES);
@@ -83,6 +83,10 @@ void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes)
         bytes -= part;
         if (stream->begin % STACK_CHUNK_BYTES == 0)
             give(stream, chunks, slot);
+    }
+    if (stream->length == 0 && last) {
+        give(stream, chunks, stream->begin / STACK_CHUNK_BYTES);
+        stream->begin -= stream->begin % STACK_CHUNK_BYTES;
     }
 }
 

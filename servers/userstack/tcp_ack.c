@@ -41,7 +41,7 @@ static void advance(struct connection *c, const struct tcp_segment *s)
     measure(c, s);
     if (seq_before(c->send_first, s->ack)) {
         data = min_u32(data, c->send.length); /* the rest is our FIN */
-        stream_consume(&c->send, &LAYER(c)->chunks, data);
+        stream_consume(&c->send, &LAYER(c)->chunks, data, true);
         c->send_first += data;
     }
     c->snd_una = s->ack;
