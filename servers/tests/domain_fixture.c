@@ -6,9 +6,12 @@
 #include <stdlib.h>
 
 uint64_t fixture_ns;
+void (*fixture_interrupts)(void);
 
 uint64_t fixture_clock(void)
 {
+    if (fixture_interrupts != NULL)
+        fixture_interrupts();
     return fixture_ns;
 }
 
@@ -17,6 +20,7 @@ static void open_keeper(struct fixture *fixture)
     struct domain *domain = fixture->domain;
     fixture->keeper = keeper_open(domain->header, domain->sessions, domain->bytes, domain->bells, fixture_clock);
     NEED(fixture->keeper != NULL);
+    fixture->next_ns = 0;
 }
 
 struct fixture fixture_open(uint32_t clients, uint32_t slots, uint32_t limit, uint64_t slack_ns)
@@ -47,12 +51,13 @@ void fixture_restart(struct fixture *fixture)
 unsigned fixture_run(struct fixture *fixture, uint64_t until_ns)
 {
     unsigned turns = 0;
-    for (unsigned quiet = 0; quiet < 2; turns++) { /* a turn may have ended with hearing a bell again that had rung */
-        keeper_sleep(fixture->keeper, 0);
-        const uint64_t next_ns = keeper_turn(fixture->keeper);
-        quiet = next_ns > until_ns ? quiet + 1 : 0;
-        if (quiet == 0 && next_ns > fixture_ns)
-            fixture_ns = next_ns;
+    for (;; turns++) {
+        const bool rang = keeper_sleep(fixture->keeper, 0);
+        if (!rang && fixture->next_ns > until_ns)
+            break;
+        if (!rang && fixture->next_ns > fixture_ns)
+            fixture_ns = fixture->next_ns;
+        fixture->next_ns = keeper_turn(fixture->keeper);
     }
     if (until_ns > fixture_ns)
         fixture_ns = until_ns;

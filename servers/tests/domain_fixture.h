@@ -9,9 +9,11 @@ struct fixture {
     struct domain *domain;
     struct keeper *keeper;
     struct domain_client *clients;
+    uint64_t next_ns; /* until then the domain sleeps, but for a bell */
 };
 
-extern uint64_t fixture_ns; /* now */
+extern uint64_t fixture_ns;               /* now */
+extern void (*fixture_interrupts)(void); /* in the middle of turns, whenever one looks at the clock; NULL: nobody */
 uint64_t fixture_clock(void);
 
 struct fixture fixture_open(uint32_t clients, uint32_t slots, uint32_t limit, uint64_t slack_ns);

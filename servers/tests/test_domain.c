@@ -4,7 +4,9 @@
  *     test_domain [--operations N] [--seed N]
  */
 #include "check.h"
+#include "clock.h"
 #include "domain_fixture.h"
+#include "timers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,9 +69,43 @@ static void test_one(void)
     domain_arm(client, 0, START);
     fixture_run(&fixture, START + 53 * MS);
     CHECK(take_all(client) == 1, "a deadline that has passed");
-    domain_arm(client, 0, UINT64_MAX);
+    CHECK(!domain_arm(client, 0, DOMAIN_NEVER) && client->refused == 3, "nor is never");
+    domain_arm(client, 0, DOMAIN_NEVER - 1);
     fixture_run(&fixture, START + 55 * MS);
     CHECK(take_all(client) == 1, "one that is too far away counts as passed");
+    domain_arm(client, 0, START + 55 * MS + TIMERS_FARTHEST);
+    fixture_run(&fixture, START + 57 * MS);
+    CHECK(take_all(client) == 1, "one that is just too far away, too");
+    fixture_close(&fixture);
+}
+
+static void test_not_early(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(1, 1, 0, 0);
+    struct domain_client *client = &fixture.clients[0];
+    domain_arm(client, 0, START + MS);
+    fixture_run(&fixture, START + MS / 2);
+    domain_arm(client, 0, START + MS + 500);
+    fixture_run(&fixture, START + MS + 499);
+    CHECK(take_all(client) == 0, "it was made later by less than the clock's usual step");
+    fixture_run(&fixture, START + MS + 501);
+    CHECK(take_all(client) == 1, "then");
+    fixture_close(&fixture);
+}
+
+/* What expired before its client sleeps does not let it sleep: else this would be an hour long. */
+static void test_does_not_sleep(void)
+{
+    const uint64_t hour = 3600000 * MS;
+    fixture_ns = monotonic_ns();
+    struct fixture fixture = fixture_open(1, 2, 0, 0);
+    struct domain_client *client = &fixture.clients[0];
+    domain_arm(client, 0, fixture_ns + hour);
+    domain_arm(client, 1, fixture_ns + 2 * hour);
+    fixture_run(&fixture, fixture_ns + hour + 1);
+    domain_wait(client);
+    CHECK(take_all(client) == 1 && client->backups == 0, "at once");
     fixture_close(&fixture);
 }
 
@@ -108,6 +144,42 @@ static void test_no_bells(void)
     fixture_close(&fixture);
 }
 
+/* A client arms after the domain has looked at its news for the last time in a turn, and before it has promised when to
+ * look again: it rings no bell, as the promise of old is good enough, so the domain must look once more. */
+
+static struct fixture *raced;
+static unsigned arms;
+
+static void arm_meanwhile(void)
+{
+    struct domain_client *first = &raced->clients[0], *second = &raced->clients[1];
+    if (arms == 0 && first->session->due != 0 && second->session->due != 0) {
+        arms++; /* both are woken: the second is looked at again in this turn ... */
+        domain_arm(second, 0, START + 20 * MS);
+    } else if (arms == 1 && second->session->news == 0) {
+        arms++; /* ... and that has happened */
+        domain_arm(first, 0, START + 10 * MS);
+    }
+}
+
+static void test_arms_before_the_promise(void)
+{
+    fixture_ns = START;
+    struct fixture fixture = fixture_open(2, 1, 0, 0);
+    raced = &fixture;
+    for (uint32_t i = 0; i < 2; i++)
+        domain_arm(&fixture.clients[i], 0, START + MS);
+    fixture_run(&fixture, START + MS / 2);
+    arms = 0;
+    fixture_interrupts = arm_meanwhile;
+    fixture_run(&fixture, START + 2 * MS);
+    fixture_interrupts = NULL;
+    CHECK(arms == 2 && fixture.clients[0].rung == 1 && fixture.clients[1].rung == 1, "no bells but the first");
+    fixture_run(&fixture, START + 10 * MS);
+    CHECK(take_all(&fixture.clients[0]) == 1, "and in time");
+    fixture_close(&fixture);
+}
+
 /* Against the model. */
 
 enum { CLIENTS = 4, SLOTS = 70 };
@@ -132,6 +204,17 @@ static void operate(struct fixture *fixture)
     }
 }
 
+static struct fixture *interrupted;
+
+/* Clients run in the middle of a turn, too. */
+static void interrupt(void)
+{
+    fixture_interrupts = NULL;
+    if (draw(8) == 0)
+        operate(interrupted);
+    fixture_interrupts = interrupt;
+}
+
 static unsigned check_against_model(struct fixture *fixture, uint64_t slack_ns)
 {
     unsigned taken = 0;
@@ -148,7 +231,7 @@ static unsigned check_against_model(struct fixture *fixture, uint64_t slack_ns)
     return taken;
 }
 
-static void test_random(uint64_t operations, uint64_t seed, uint32_t limit, uint64_t slack_ns)
+static void test_random(uint64_t operations, uint64_t seed, uint32_t limit, uint64_t slack_ns, bool interrupts)
 {
     fixture_ns = START;
     random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
@@ -160,8 +243,11 @@ static void test_random(uint64_t operations, uint64_t seed, uint32_t limit, uint
         operate(&fixture);
         if (draw(20) == 0) {
             /* Without slack, what is due now may wait for the next nanosecond (timers.h). And bells for a while. */
+            interrupted = &fixture;
+            fixture_interrupts = interrupts ? interrupt : NULL;
             fixture_run(&fixture, fixture_ns + draw(draw(10) == 0 ? 100 * MS : MS));
-            fixture_run(&fixture, fixture_ns + KEEPER_BELL_NS + 1);
+            fixture_interrupts = NULL;
+            fixture_run(&fixture, fixture_ns + KEEPER_BELL_NS + slack_ns + 1);
             taken += check_against_model(&fixture, slack_ns + 1);
         }
         if (draw(2000) == 0)
@@ -229,6 +315,11 @@ static void test_storm_of_bells(void)
           "%llu bells heard",
           (unsigned long long)account->bells);
     CHECK(fixture_account(&fixture, 1)->mutes == 0, "the neighbour is heard");
+    domain_cancel(neighbour, 0);
+    take_all(hostile);
+    domain_arm(hostile, 0, fixture_ns + MS);
+    fixture_run(&fixture, fixture_ns + 2 * MS);
+    CHECK(take_all(hostile) == 1, "and so is who rang too often, later");
     fixture_close(&fixture);
 }
 
@@ -311,10 +402,14 @@ int main(int argc, char **argv)
             seed = value;
     }
     test_one();
+    test_not_early();
+    test_does_not_sleep();
     test_no_bells();
-    test_random(operations / 2, seed, 0, MS / 2);
-    test_random(operations / 4, seed + 1, 3, 0);
-    test_random(operations / 4, seed + 2, 1, MS / 2);
+    test_arms_before_the_promise();
+    test_random(operations / 4, seed, 0, MS / 2, false);
+    test_random(operations / 4, seed + 1, 3, 0, false);
+    test_random(operations / 4, seed + 2, 1, MS / 2, true);
+    test_random(operations / 4, seed + 3, 0, 0, true);
     test_many_at_once();
     test_storm_of_bells();
     test_dies_while_arming();

@@ -40,14 +40,13 @@ static void ring(struct domain_client *client)
 
 bool domain_arm(struct domain_client *client, uint32_t slot, uint64_t deadline_ns)
 {
-    if (slot >= client->slots || deadline_ns == 0) {
+    if (slot >= client->slots || deadline_ns == 0 || deadline_ns == DOMAIN_NEVER) {
         client->refused++;
         return false;
     }
     struct domain_session *session = client->session;
     client->armed_count += (client->armed[slot / 64] & bit_of(slot)) == 0;
     client->armed[slot / 64] |= bit_of(slot);
-    client->expired[slot / 64] &= ~bit_of(slot);
     if (deadline_ns < client->earliest_ns)
         client->earliest_ns = deadline_ns;
     const uint64_t before = atomic_exchange(&session->deadline_ns[slot], deadline_ns);

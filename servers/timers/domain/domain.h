@@ -70,7 +70,7 @@ bool domain_isolate(struct domain *domain, uint32_t i);
 /* As the i-th. One may follow another, which is dead. */
 void domain_client_open(struct domain_client *client, const struct domain *domain, uint32_t i);
 
-/* Arm a slot, or give it another deadline, not 0. False: there is no such slot. */
+/* Arm a slot, or give it another deadline, neither 0 nor DOMAIN_NEVER. False: refused, as if there is no such slot. */
 bool domain_arm(struct domain_client *client, uint32_t slot, uint64_t deadline_ns);
 /* True if it had not expired. */
 bool domain_cancel(struct domain_client *client, uint32_t slot);

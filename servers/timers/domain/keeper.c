@@ -1,8 +1,8 @@
 /* keeper.c: a turn of the domain. A heap over clients, by when to look at each; a heap a client, over its slots. */
 #include "keeper.h"
 
-#include "timers.h"
 #include "waker.h"
+#include "ward.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,27 +11,6 @@
 #include <unistd.h>
 
 #define EVENTS 64
-
-struct ward;
-struct node { /* a slot */
-    struct timer timer;
-    struct ward *ward;
-};
-
-struct ward { /* a client */
-    struct timer timer; /* when to look at it */
-    struct keeper *keeper;
-    struct domain_session *session;
-    struct domain_account *account;
-    struct timers *timers;
-    struct node *nodes;
-    uint32_t patience;
-    bool queued, attended, woken;
-    uint64_t news, changed[DOMAIN_WORDS]; /* taken from the session, not looked at yet */
-    uint64_t bells_at_ns, muted_until_ns;
-    uint32_t bells; /* that it may ring still */
-    int bell;
-};
 
 /* Rings of wards: each is in one at most once, so they are never full. */
 struct queue {
@@ -64,15 +43,10 @@ static struct ward *pop(struct keeper *keeper, struct queue *queue)
     return ward;
 }
 
-static void add(_Atomic uint64_t *counter, uint64_t value) /* one writer: no locked instruction */
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
-}
-
-static void charge(struct keeper *keeper, _Atomic uint64_t *account)
+static void charge(struct keeper *keeper, _Atomic uint64_t *whom)
 {
     const uint64_t now_ns = keeper->clock();
-    add(account, now_ns - keeper->charged_ns);
+    account(whom, now_ns - keeper->charged_ns);
     keeper->charged_ns = now_ns;
 }
 
@@ -87,74 +61,6 @@ static void look_at_ward(struct timers *timers, struct timer *timer)
 {
     (void)timers;
     make_ready((struct ward *)(void *)timer);
-}
-
-/* As timers.h has it: what lies farther away than it counts has passed. */
-static bool is_ahead(uint64_t deadline_ns, uint64_t now_ns)
-{
-    return deadline_ns - now_ns - 1 < TIMERS_FARTHEST - 1;
-}
-
-static void expire_slot(struct timers *timers, struct timer *timer)
-{
-    struct node *node = (struct node *)(void *)timer;
-    struct ward *ward = node->ward;
-    const uint32_t slot = (uint32_t)(node - ward->nodes);
-    _Atomic uint64_t *deadline = &ward->session->deadline_ns[slot];
-    uint64_t its = atomic_load(deadline);
-    add(&ward->account->operations, 1);
-    do {
-        if (its == 0) /* cancelled */
-            return;
-        if (is_ahead(its, ward->keeper->now_ns)) { /* re-armed lazily */
-            timers_start(timers, timer, its);
-            return;
-        }
-    } while (!atomic_compare_exchange_weak(deadline, &its, 0) && its != 0);
-    if (its == 0)
-        return;
-    atomic_fetch_or(&ward->session->expired[slot / 64], UINT64_C(1) << slot % 64);
-    atomic_fetch_or(&ward->session->due, UINT64_C(1) << slot / 64);
-    add(&ward->account->expiries, 1);
-    ward->woken = true;
-}
-
-static void take_news(struct ward *ward)
-{
-    const uint32_t slots = ward->keeper->header->slots;
-    if (atomic_load(&ward->session->news) == 0)
-        return;
-    uint64_t news = atomic_exchange(&ward->session->news, 0);
-    for (; news != 0; news &= news - 1) {
-        const uint32_t word = (uint32_t)__builtin_ctzll(news);
-        if (word * 64 >= slots) /* nobody's */
-            break;
-        const uint64_t valid = slots - word * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << slots % 64) - 1;
-        ward->changed[word] |= atomic_exchange(&ward->session->changed[word], 0) & valid;
-        ward->news |= ward->changed[word] != 0 ? UINT64_C(1) << word : 0;
-    }
-}
-
-/* Look at slots that changed, `most` of them. Returns how many. */
-static uint32_t settle(struct ward *ward, uint32_t most)
-{
-    uint32_t done = 0;
-    take_news(ward);
-    while (ward->news != 0 && done < most) {
-        const uint32_t word = (uint32_t)__builtin_ctzll(ward->news);
-        const uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(ward->changed[word]);
-        ward->changed[word] &= ward->changed[word] - 1;
-        if (ward->changed[word] == 0)
-            ward->news &= ward->news - 1;
-        const uint64_t deadline_ns = atomic_load(&ward->session->deadline_ns[slot]);
-        if (deadline_ns == 0)
-            timers_cancel(ward->timers, &ward->nodes[slot].timer);
-        else
-            timers_rearm(ward->timers, &ward->nodes[slot].timer, deadline_ns);
-        done++;
-    }
-    add(&ward->account->operations, done);
-    return done;
 }
 
 /* Promise to look, and see whether there was news before the promise could be seen. */
@@ -177,10 +83,7 @@ static void visit(struct keeper *keeper, struct ward *ward)
 {
     uint64_t tick;
     ward->queued = false;
-    uint32_t done = settle(ward, keeper->header->limit);
-    if (done < keeper->header->limit)
-        timers_advance(ward->timers, keeper->now_ns, keeper->header->limit - done);
-    const bool any = timers_next(ward->timers, &tick);
+    const bool any = ward_visit(ward, keeper->now_ns, keeper->header->limit, &tick);
     if (any)
         timers_rearm(keeper->timers, &ward->timer, tick);
     else
@@ -208,14 +111,14 @@ static void wake_all(struct keeper *keeper)
             continue;
         atomic_store(&ward->session->asleep, 0);
         waker_add(&keeper->waker, &ward->session->asleep);
-        add(&ward->account->wakes, 1);
+        account(&ward->account->wakes, 1);
     }
     waker_flush(&keeper->waker);
     if (count == 0)
         return;
     const uint64_t now_ns = keeper->clock(), each_ns = (now_ns - keeper->charged_ns) / count;
     for (uint32_t i = 0; i < count; i++)
-        add(&wakes->wards[(first + i) % keeper->header->clients]->account->ns, each_ns);
+        account(&wakes->wards[(first + i) % keeper->header->clients]->account->ns, each_ns);
     keeper->charged_ns = now_ns;
 }
 
@@ -254,7 +157,7 @@ static void bell_rang(struct keeper *keeper, struct ward *ward)
 {
     uint64_t times;
     (void)!read(ward->bell, &times, sizeof times);
-    add(&ward->account->bells, 1);
+    account(&ward->account->bells, 1);
     atomic_store_explicit(&ward->account->known, 1, memory_order_relaxed);
     make_ready(ward);
     const uint64_t now_ns = keeper->clock(), more = (now_ns - ward->bells_at_ns) / KEEPER_BELL_NS;
@@ -267,18 +170,18 @@ static void bell_rang(struct keeper *keeper, struct ward *ward)
         return;
     }
     hear(keeper, ward, false);
-    add(&ward->account->mutes, 1);
+    account(&ward->account->mutes, 1);
     ward->muted_until_ns = ward->bells_at_ns = now_ns + KEEPER_BELL_NS;
     push(keeper, &keeper->muted, ward); /* in the order of their ends */
 }
 
-void keeper_sleep(struct keeper *keeper, uint64_t until_ns)
+bool keeper_sleep(struct keeper *keeper, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS];
     const uint64_t now_ns = keeper->clock(), ns = until_ns > now_ns ? until_ns - now_ns : 0;
     const struct timespec most = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
     if (ns > 0)
-        add(&keeper->header->sleeps, 1);
+        account(&keeper->header->sleeps, 1);
     const long count = epoll_pwait2(keeper->epoll, events, EVENTS, until_ns != DOMAIN_NEVER ? &most : NULL, NULL);
     keeper->charged_ns = keeper->clock();
     for (long i = 0; i < count; i++) {
@@ -286,13 +189,14 @@ void keeper_sleep(struct keeper *keeper, uint64_t until_ns)
         bell_rang(keeper, ward);
         charge(keeper, &ward->account->ns);
     }
+    return count > 0;
 }
 
 uint64_t keeper_turn(struct keeper *keeper)
 {
     struct domain_header *header = keeper->header;
     keeper->now_ns = keeper->clock();
-    add(&header->turns, 1);
+    account(&header->turns, 1);
     while (keeper->muted.count > 0 && keeper->muted.wards[keeper->muted.first]->muted_until_ns <= keeper->now_ns)
         hear(keeper, pop(keeper, &keeper->muted), true);
     timers_advance(keeper->timers, keeper->now_ns, header->clients);
@@ -326,25 +230,7 @@ static bool prepare_ward(struct keeper *keeper, uint32_t i, struct domain_sessio
     ward->account = &keeper->header->accounts[i];
     ward->bell = bell;
     ward->bells = KEEPER_BELLS;
-    ward->timers = timers_open("heap", header->slots, keeper->now_ns);
-    ward->nodes = calloc(header->slots, sizeof *ward->nodes);
-    if (ward->timers == NULL || ward->nodes == NULL || epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, bell, &event) != 0)
-        return false;
-    for (uint32_t k = 0; k < header->slots; k++)
-        ward->nodes[k] = (struct node){.timer.expire = expire_slot, .ward = ward};
-    return true;
-}
-
-/* After a predecessor: all slots may have changed, and some may have expired of which the client was not told. */
-static void take_over(struct keeper *keeper, struct ward *ward)
-{
-    const uint32_t slots = keeper->header->slots;
-    for (uint32_t k = 0; k < slots; k++)
-        ward->changed[k / 64] |= UINT64_C(1) << k % 64;
-    ward->news = slots > 63 * 64 ? UINT64_MAX : (UINT64_C(1) << (slots + 63) / 64) - 1;
-    atomic_store(&ward->session->generation, atomic_load(&keeper->header->generation));
-    ward->woken = true; /* after its visit */
-    make_ready(ward);
+    return ward_open(ward, header->slots, keeper->now_ns) && epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, bell, &event) == 0;
 }
 
 struct keeper *keeper_open(struct domain_header *header, void *sessions, size_t bytes, const int *bells,
@@ -373,18 +259,17 @@ struct keeper *keeper_open(struct domain_header *header, void *sessions, size_t 
     }
     atomic_fetch_add(&header->generation, 1);
     for (uint32_t i = 0; i < header->clients; i++)
-        if (header->accounts[i].known)
-            take_over(keeper, &keeper->wards[i]);
+        if (header->accounts[i].known) {
+            ward_take_over(&keeper->wards[i], header->generation);
+            make_ready(&keeper->wards[i]); /* it is woken after its visit */
+        }
     return keeper;
 }
 
 void keeper_close(struct keeper *keeper)
 {
-    for (uint32_t i = 0; i < keeper->header->clients; i++) {
-        if (keeper->wards[i].timers != NULL)
-            timers_close(keeper->wards[i].timers);
-        free(keeper->wards[i].nodes);
-    }
+    for (uint32_t i = 0; i < keeper->header->clients; i++)
+        ward_close(&keeper->wards[i]);
     free(keeper->ready.wards);
     free(keeper->attended.wards);
     free(keeper->muted.wards);

@@ -14,6 +14,7 @@
 
 #include "session.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define KEEPER_BELLS 8u
@@ -29,7 +30,7 @@ void keeper_close(struct keeper *keeper);
 
 /* A turn. Returns until when to sleep: not at all if that has passed; DOMAIN_NEVER: until a bell rings. */
 uint64_t keeper_turn(struct keeper *keeper);
-/* Sleep until then or a bell. */
-void keeper_sleep(struct keeper *keeper, uint64_t until_ns);
+/* Sleep until then or a bell. Returns whether any rang. */
+bool keeper_sleep(struct keeper *keeper, uint64_t until_ns);
 
 #endif
