@@ -64,6 +64,14 @@ unsigned fixture_run(struct fixture *fixture, uint64_t until_ns)
     return turns;
 }
 
+unsigned fixture_take_all(struct domain_client *client)
+{
+    unsigned taken = 0;
+    for (uint32_t slot; domain_take(client, &slot);)
+        taken++;
+    return taken;
+}
+
 struct domain_account *fixture_account(const struct fixture *fixture, uint32_t i)
 {
     return &fixture->domain->header->accounts[i];

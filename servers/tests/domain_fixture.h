@@ -22,6 +22,8 @@ void fixture_close(struct fixture *fixture);
 void fixture_restart(struct fixture *fixture);
 /* Serve until it would sleep beyond `until_ns`, where the clock then is. Returns how many turns. */
 unsigned fixture_run(struct fixture *fixture, uint64_t until_ns);
+/* Take all of a client's that expired. Returns how many. */
+unsigned fixture_take_all(struct domain_client *client);
 struct domain_account *fixture_account(const struct fixture *fixture, uint32_t i);
 
 #endif
