@@ -96,7 +96,7 @@ UNASKED = (
 )
 
 PRICES = (
-    *("stamp", "clock", "null-call", "timerfd-untouched", "timerfd-reprogrammed"),
+    *("stamp", "clock", "null-call", "timerfd-untouched", "timerfd-reprogrammed", "timerfd-moved"),
     *("wake-same-cpu", "wake-other-cpu", "timer-wake", "timer-wake-halted", "interrupt"),
 )
 

@@ -281,3 +281,34 @@ def test_turns_that_were_never_counted_stand_at_zero(reference):
     assert [label.get_text() for label in often.get_yticklabels()] == [
         name for name in lazy_servers.SERVERS if name not in ("threads", "processes")
     ]
+
+
+def test_the_wall_stands_where_ticks_begin_to_be_missed(reference):
+    """In the model two CPUs make 150,000 wake-ups by timerfd a second: 100 × 1 ms fit, and 400 do not."""
+    figure = figures.draw("timers_wall", reference)
+    panel = next(axes for axes in figure.axes if axes.get_title(loc="left") == "timerfd")
+    walls = [line for line in panel.lines if line.get_linewidth() > 2]
+    above_100 = [line for line in walls if list(line.get_ydata()) == pytest.approx([200, 200])]
+    assert [sorted(line.get_xdata()) for line in above_100] == [pytest.approx([10**2.5, 10**3.5])]
+    missed = {text.get_text() for text in panel.texts if text.get_text().endswith("%")}
+    assert all(int(text.removesuffix("%")) > 10 for text in missed)
+    assert len(missed) > 3
+
+
+def test_a_wall_without_a_cell_that_is_spent_has_no_line(paper, facts):
+    calm = paper[(paper["chapter"] == "timers") & (paper["granularity_us"].fillna(0) >= 100_000)]
+    figure = figures.draw("timers_wall", Site("here", calm, facts))
+    assert not [line for axes in figure.axes for line in axes.lines if line.get_linewidth() > 2]
+
+
+def test_disturbed_trials_of_timers_are_left_out_in_words(paper, facts):
+    disturbed = paper.assign(valid=False, status="invalid", reason="disturbed: others took 0.3 cores")
+    with pytest.raises(NothingToDraw, match="'wall' \\(disturbed\\)"):
+        figures.draw("timers_wall", Site("here", disturbed, facts))
+
+
+def test_lateness_ends_at_the_wall(reference):
+    figure = figures.draw("timers_lateness", reference)
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert max(max(line.get_xdata()) for line in axes.lines) < 1e6

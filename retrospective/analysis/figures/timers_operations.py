@@ -57,6 +57,10 @@ def operations(site: Site, reference: Site | None = None) -> Figure:
         count_axis(cell.xaxis)
         count_axis(cell.yaxis)
     places = sorted(prices["timers"].unique())
+    levels = prices.groupby(["mix", "timers", "facility"])[
+        "ns"
+    ].mean()  # intervals of few rounds flatten nothing
+    axes.flat[0].set_ylim(levels.min() / 1.6, levels.max() * 1.6)
     axes.flat[0].set_xlim(places[0] / 1.5, places[-1] * 1.5)
     for cell, mix in zip(axes.flat, mixes, strict=False):
         mine = prices[prices["mix"] == mix]

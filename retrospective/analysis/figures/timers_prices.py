@@ -20,6 +20,7 @@ PRICES = {
     "null-call": ("a system call that does nothing", False),
     "timerfd-untouched": ("arming a timer that is not the next", False),
     "timerfd-reprogrammed": ("arming a timer that becomes the next", True),
+    "timerfd-moved": ("moving the timer that is the next", True),
     "wake-same-cpu": ("waking a process on the same CPU", False),
     "wake-same-cpu (1 process)": ("the same, the only one there is", False),
     "wake-other-cpu": ("waking a process on the other CPU", True),

@@ -40,6 +40,7 @@ PRICE_NAMES = {
     "null-call": "a system call that does nothing",
     "timerfd-untouched": "arming a timer that is not the next",
     "timerfd-reprogrammed": "arming a timer that becomes the next",
+    "timerfd-moved": "moving the timer that is the next: the hardware is told twice",
     "wake-same-cpu": "waking a process on the same CPU, until it sleeps again",
     "wake-other-cpu": "the same on the other CPU",
     "interrupt": "a timer's interrupt",
