@@ -8,6 +8,7 @@ seen, and neither are other virtual machines.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -18,13 +19,20 @@ class Others:
 
     def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
+        self._begin_ns = time.monotonic_ns()
         self._before = self._ran()
 
-    def ran_s(self) -> float | None:
-        """Seconds of CPU that those have taken since; ``None`` where the kernel does not count them."""
+    def cores(self) -> float | None:
+        """CPUs that those have kept busy since, on average; ``None`` where the kernel does not count it.
+
+        Reading them all takes a while, each of them as late in the second reading as in the first.
+        """
+        end_ns = time.monotonic_ns()
         now = self._ran()
         both = self._before.keys() & now.keys()
-        return sum(now[task] - self._before[task] for task in both) / 1e9 if both else None
+        if not both:
+            return None
+        return sum(now[task] - self._before[task] for task in both) / (end_ns - self._begin_ns)
 
     def _ran(self) -> dict[str, int]:
         """Nanoseconds that each task has run."""

@@ -188,8 +188,7 @@ class _Run:
                 code = process.wait()
             self._code = code if ended else None
             self.elapsed_s = time.monotonic() - begin
-            ran_s = others.ran_s() if others else None
-            self.others_cores = None if ran_s is None else ran_s / self.elapsed_s
+            self.others_cores = others.cores() if others else None
             self.preemptions = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw - before
         return self
 
