@@ -156,7 +156,7 @@ static void test_many(unsigned wanted, uint64_t seed, uint64_t seen[TCP_STATES])
     memset(theirs, -1, sizeof theirs);
     unsigned opened = 0, ended = 0, refused = 0;
     us_interest(b, listener, US_READABLE, 0);
-    for (uint64_t steps = 0; ended < wanted && steps < 4000000; steps++) {
+    for (uint64_t steps = 0; ended < wanted && steps < UINT64_C(1000) * wanted; steps++) {
         unsigned i = (unsigned)(link_random(&link) % BESIDE);
         if (ours[i] < 0 && opened < wanted) {
             ours[i] = us_connect(a, (struct us_endpoint){0x0a000002, 80}, 0);
