@@ -74,7 +74,7 @@ static bool planted_bug(const struct connection *c)
     if (PLANTED_BUG == 1)
         return c->state == TCP_CLOSING && c->sack;
     if (PLANTED_BUG == 2)
-        return c->hole_count > 2 && c->timestamps;
+        return c->hole_count > 2 && c->passive;
     return false;
 }
 
@@ -240,7 +240,7 @@ static size_t step(struct peer *peer, const uint8_t *p, size_t left)
     case 't':
         if (left < 2)
             return left;
-        go_on(peer, (uint64_t)1 << (p[1] & 15));
+        go_on(peer, (uint64_t)1 << (p[1] & (peer->no_room ? 7 : 15))); /* without room it is tried again every tick */
         us_wait(peer->stack, events, 2);
         return 2;
     case 'w':
