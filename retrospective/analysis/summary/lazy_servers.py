@@ -14,7 +14,7 @@ from retrospective.analysis.formatting import (
     fmt_us,
     known,
 )
-from retrospective.analysis.lazy_servers import AMPED, LAZY, PLAIN, URING, Case, in_order
+from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, PLAIN, URING, Case, in_order
 from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, ratio_interval
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, mean, ratio
 
@@ -46,6 +46,7 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
         "cold": _cold(frame),
         "open": _open(frame),
         "fits": _fits(frame),
+        "hot_bound": f"{HOT:g}",
         "has_2004": any(case.disk == "2004" for case in crowds),
         "amped_helpers": _amped_helpers(warm),
     }
@@ -84,6 +85,10 @@ def _number(value: float) -> str:
     return fmt_number(value) if known(value) else MISSING
 
 
+def _share(value: float) -> str:
+    return fmt_percent(value) if known(value) else MISSING
+
+
 def _ratio(ratios: pd.Series, choices: int = 1) -> str:
     return ratio(effect(ratios, choices)) if len(ratios) else MISSING
 
@@ -95,6 +100,7 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         name: pd.to_numeric(crowd.loc[crowd["server"] == server, "turn_max_us"]).max()
         for name, server in (("plain", PLAIN), ("lazy", LAZY))
     }
+    tails = pd.to_numeric(crowd["hot_latency_p99_us"]).groupby(crowd["server"]).mean().dropna()
     return {
         "name": case.name,
         "clients": fmt_integer(float(crowd["clients"].iloc[0])),
@@ -110,9 +116,16 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         "hot_plain": _us(_mean(crowd, PLAIN, "hot_latency_p99_us")),
         "hot_lazy": _us(_mean(crowd, LAZY, "hot_latency_p99_us")),
         "hot_over": _ratio(lazy_servers.over(crowd, "hot_latency_p99_us", PLAIN, LAZY)),
+        "hot_best": str(tails.idxmin()) if len(tails) else UNMEASURED,
+        "hot_best_time": _us(tails.min()) if len(tails) else MISSING,
         "stall_over": _ratio(lazy_servers.stall_ratios(crowd, PLAIN, LAZY)),
         "longest_plain": _us(held["plain"]),
         "longest_lazy": _us(held["lazy"]),
+        # What a turn served, and whether the processor was what it waited for.
+        "events_plain": _number(_mean(crowd, PLAIN, "events_per_getevents")),
+        "events_lazy": _number(_mean(crowd, LAZY, "events_per_getevents")),
+        "busy_plain": _share(_mean(crowd, PLAIN, "server_cpu_share")),
+        "busy_lazy": _share(_mean(crowd, LAZY, "server_cpu_share")),
         "servers": [_server(crowd, server) for server in in_order(crowd["server"].unique())],
         "paths": _paths(crowd),
     }
