@@ -100,7 +100,10 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         name: pd.to_numeric(crowd.loc[crowd["server"] == server, "turn_max_us"]).max()
         for name, server in (("plain", PLAIN), ("lazy", LAZY))
     }
-    tails = pd.to_numeric(crowd["hot_latency_p99_us"]).groupby(crowd["server"]).mean().dropna()
+    tails = {
+        server: _mean(crowd, server, "hot_latency_p99_us") for server in in_order(crowd["server"].unique())
+    }
+    tails = {server: level for server, level in tails.items() if known(level)}
     return {
         "name": case.name,
         "clients": fmt_integer(float(crowd["clients"].iloc[0])),
@@ -116,8 +119,8 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         "hot_plain": _us(_mean(crowd, PLAIN, "hot_latency_p99_us")),
         "hot_lazy": _us(_mean(crowd, LAZY, "hot_latency_p99_us")),
         "hot_over": _ratio(lazy_servers.over(crowd, "hot_latency_p99_us", PLAIN, LAZY)),
-        "hot_best": str(tails.idxmin()) if len(tails) else UNMEASURED,
-        "hot_best_time": _us(tails.min()) if len(tails) else MISSING,
+        "hot_best": min(tails, key=tails.__getitem__) if tails else UNMEASURED,
+        "hot_best_time": _us(min(tails.values())) if tails else MISSING,
         "stall_over": _ratio(lazy_servers.stall_ratios(crowd, PLAIN, LAZY)),
         "longest_plain": _us(held["plain"]),
         "longest_lazy": _us(held["lazy"]),
