@@ -87,15 +87,10 @@ def test_the_kernel_opens(tmp_path, eventually, congestion):
                 peer.connect((ADDRESS, 4))
         assert host.end() == 0
     assert host.counters["tcp_opened_passive"] == 2
-    drops = {name for name in host.counters if name.startswith("drop_")}
-    # The closed port's SYN; what the kernel sends twice (tail loss probes); what it says to all.
-    assert drops <= {
-        "drop_tcp_port",
-        "drop_tcp_window",
-        "drop_ethernet_type",
-        "drop_ip_address",
-        "drop_ethernet_address",
-    }, host.counters
+    # What the kernel sends twice, to all, or after an end is dropped for other causes; nothing of it is wrong.
+    wrong = ("ethernet_short", "ip_malformed", "ip_checksum", "tcp_malformed", "tcp_checksum", "tcp_paws",
+             "tcp_no_timestamp", "tcp_ack", "tcp_memory")  # fmt: skip
+    assert not [cause for cause in wrong if f"drop_{cause}" in host.counters], host.counters
 
 
 def test_the_stack_opens(tmp_path, eventually):
