@@ -57,6 +57,10 @@ static const struct row rows[] = {
     {"network", "nonblocking|lazy", CHOICE, AT(network), 0, 0, "nonblocking",
      "sockets that do not block and epoll, or lazy calls throughout: --engine activation, uring, nowait or pool",
      OPTIONS_LAZY},
+    {"reads", "lazy|begun", CHOICE, AT(reads), 0, 0, "lazy",
+     "files are read as they are asked for; or begun first, and looked at again some turns later, while that pays: "
+     "--engine activation, uring, nowait or plain",
+     OPTIONS_LAZY},
     {"watch", "adaptive|perf|timer", WORD, AT(watch), 0, 0, NULL,
      "how the engine activation notices that a read blocks; unset, adaptive if perf can be had, else timer", OPTIONS_LAZY},
     {"lazy-threads", "N", NUMBER, AT(lazy_threads), 1, 4096, "64",

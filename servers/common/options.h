@@ -16,6 +16,8 @@ enum sharing { SHARING_SHARED, SHARING_EXCLUSIVE, SHARING_REUSEPORT };
 
 /* --network */
 enum network_side { NETWORK_NONBLOCKING, NETWORK_LAZY };
+/* --reads */
+enum reads_side { READS_LAZY, READS_BEGUN };
 
 struct options {
     const char *design; /* program name, for messages */
@@ -40,7 +42,7 @@ struct options {
     uint64_t workers, sharing; /* workers only; enum sharing */
     /* lazy only */
     const char *engine, *watch; /* as laio_open() has them (laio.h) */
-    uint64_t lazy_threads, lazy_processes, network; /* enum network_side */
+    uint64_t lazy_threads, lazy_processes, network, reads; /* enum network_side, reads_side */
 };
 
 /* Fill *options from the command line. Returns -1 to go on; otherwise the exit status: 0 after --help (written to

@@ -2,8 +2,8 @@
  *
  * A file is opened and read by laio_syscall(), read in chunks. A chunk that is in memory is there when the call returns,
  * and leaves in one call, the first together with the head. One that is not is in progress, and so is an open that has to
- * find its way on the disk: the loop serves others, and goes on with the reply when the completion comes. Where the disk
- * is faster than that, a read is only begun, and looked at again some turns later (reads.h).
+ * find its way on the disk: the loop serves others, and goes on with the reply when the completion comes. With --reads
+ * begun, where the disk is faster than that, a read is only begun, and looked at again some turns later (reads.h).
  */
 #include "server.h"
 
@@ -75,8 +75,7 @@ static bool read_chunk(struct loop *loop, struct connection *connection, const s
     long got = laio_syscall(loop->laio, SYS_pread64, output->file, chunk->bytes, bytes, output->offset);
     chunk->got = got < 0 ? -errno : got;
     socket->doing = in_progress(loop, connection) ? READING : NOTHING;
-    if (socket->doing == READING)
-        reads_waited(&loop->reads);
+    reads_made(&loop->reads, socket->doing == READING);
     return socket->doing == NOTHING;
 }
 

@@ -24,14 +24,16 @@ struct file_pages {
     uint64_t cached, dirty, writeback, evicted, recently_evicted;
 };
 
-void reads_start(struct reads *reads, const char *engine)
+bool reads_start(struct reads *reads, const char *engine, bool begun)
 {
-    static const char *const ours[] = {"activation", "uring", "nowait"};
-    *reads = (struct reads){0};
+    static const char *const ours[] = {"activation", "uring", "nowait", "plain"};
+    bool known = false;
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
-        reads->possible = reads->possible || strcmp(engine, ours[i]) == 0;
+        known = known || strcmp(engine, ours[i]) == 0;
+    *reads = (struct reads){.possible = begun, .blindly = strcmp(engine, "plain") == 0};
     reads->begun.last = &reads->begun.first;
     reads->cold.last = &reads->cold.first;
+    return known || !begun;
 }
 
 void lazy_queue_put(struct lazy_queue *queue, struct lazy_socket *socket)
@@ -92,9 +94,9 @@ void reads_asked(struct reads *reads, unsigned looks, long result)
     }
 }
 
-void reads_waited(struct reads *reads)
+void reads_made(struct reads *reads, bool in_progress)
 {
-    if (!reads->possible || reads->asking)
+    if (!reads->possible || reads->asking || !(in_progress || reads->blindly))
         return;
     if (reads->rest > 0) {
         reads->rest--;

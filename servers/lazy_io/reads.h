@@ -1,4 +1,4 @@
-/* reads.h: when the design `lazy` has a read begun first, and looks at it again some turns later.
+/* reads.h: with --reads begun, when the design `lazy` has a read begun first, and looks at it again some turns later.
  *
  * preadv2(RWF_NOWAIT) of what is not in memory answers EAGAIN, but has the kernel begin to bring it in
  * (filemap_get_pages() in mm/filemap.c reads ahead before it looks at IOCB_NOWAIT). Where the disk answers within some
@@ -8,7 +8,8 @@
  * So it is done only while it pays, which is found by counting:
  *
  *     at first, and while all is in memory         no: reads are lazy, and return at once
- *     a lazy read was in progress                  yes, from the next one on
+ *     a lazy read was in progress                  yes, from the next one on; the engine `plain`, whose reads hold the
+ *                                                  loop and tell nobody, always takes the next one for such
  *     more than one in five is not there in time   no, until some lazy reads more were in progress: the disk is slow, or
  *                                                  turns are short
  *
@@ -31,7 +32,8 @@ struct lazy_queue {
 };
 
 struct reads {
-    bool possible;  /* the engine makes such a call itself, and the file system knows it */
+    bool possible;  /* it is asked for, and the file system knows such a call */
+    bool blindly;   /* of a read that has ended it is not known whether it waited */
     bool asking;    /* it pays */
     bool uncounted; /* there is no cachestat */
     int gain;       /* of those that were begun */
@@ -41,7 +43,8 @@ struct reads {
     unsigned ripe;                 /* of begun, the first ones: since earlier turns */
 };
 
-void reads_start(struct reads *reads, const char *engine);
+/* False: the engine does not make such calls itself. */
+bool reads_start(struct reads *reads, const char *engine, bool begun);
 
 void lazy_queue_put(struct lazy_queue *queue, struct lazy_socket *socket);
 struct lazy_socket *lazy_queue_take(struct lazy_queue *queue); /* of one that is not empty */
@@ -54,9 +57,9 @@ static inline bool reads_wait(const struct reads *reads)
 /* Are the first bytes of a file to wait until those of others are there? */
 bool reads_must_wait(struct reads *reads, int file, size_t bytes);
 
-/* The result of a call with RWF_NOWAIT, or minus an errno, after so many earlier looks. And: a lazy read, without one, is in
- * progress. */
+/* The result of a call with RWF_NOWAIT, or minus an errno, after so many earlier looks. And: a lazy read, without one, was
+ * made, and is in progress or has ended. */
 void reads_asked(struct reads *reads, unsigned looks, long result);
-void reads_waited(struct reads *reads);
+void reads_made(struct reads *reads, bool in_progress);
 
 #endif

@@ -9,6 +9,8 @@
  *     NB-LAIO     --network nonblocking --engine activation   a read that waits goes on without the loop
  *     LAIO-LAIO   --network lazy --engine activation          and so does every call of the network
  *
+ * Not theirs is --reads begun, with either of the last two or with `plain`: ask first, and look again (reads.h).
+ *
  * Opening is lazy where the engine can do it (not posix-aio and linux-aio, which only read): it is what brings names and
  * inodes in from the disk. fstat() behind it looks at what is in memory by then. Kept files are believed for a second, as
  * by all designs (files.h).
@@ -101,7 +103,11 @@ int main(int argc, char **argv)
     loop.signals = block_signals();
     loop.laio = open_laio(&loop.options);
     loop.service.opens_files = laio_supports(loop.laio, SYS_openat2);
-    reads_start(&loop.reads, loop.options.engine);
+    if (!reads_start(&loop.reads, loop.options.engine, loop.options.reads == READS_BEGUN)) {
+        fprintf(stderr, "%s: --reads begun wants --engine activation, uring, nowait or plain, not %s\n",
+                loop.options.design, loop.options.engine);
+        return 2;
+    }
     loop.network = loop.options.network == NETWORK_LAZY ? &network_lazy : &network_nonblocking;
     loop.sockets = calloc((size_t)loop.service.max_descriptor + 1, sizeof *loop.sockets);
     if (!chunks_start(&loop.chunks) || loop.sockets == NULL || loop.signals < 0 || !loop.network->start(&loop))

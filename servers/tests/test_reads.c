@@ -12,8 +12,8 @@ enum { LATE_MOST = 16 }; /* in a row, from the best that was counted, until it i
 
 static void start_asking(struct reads *reads)
 {
-    reads_start(reads, "activation");
-    reads_waited(reads);
+    reads_start(reads, "activation", true);
+    reads_made(reads, true);
 }
 
 /* One that is there at the first of its second calls, or never. */
@@ -33,15 +33,23 @@ static void check_who_asks(void)
 {
     static const struct {
         const char *engine;
-        bool asks;
-    } engines[] = {{"activation", true}, {"uring", true},     {"nowait", true},    {"plain", false},
-                   {"pool", false},      {"amped", false},    {"posix-aio", false}, {"linux-aio", false}};
+        bool can, tells;
+    } engines[] = {{"activation", true, true}, {"uring", true, true},  {"nowait", true, true},     {"plain", true, false},
+                   {"pool", false, true},      {"amped", false, true}, {"posix-aio", false, true}, {"linux-aio", false, true}};
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        const char *engine = engines[i].engine;
         struct reads reads;
-        reads_start(&reads, engines[i].engine);
-        CHECK(!reads.asking && !reads_wait(&reads), "%s: not before a read was in progress", engines[i].engine);
-        reads_waited(&reads);
-        CHECK(reads.asking == engines[i].asks, "%s", engines[i].engine);
+        CHECK(reads_start(&reads, engine, false), "%s: reads as it does", engine);
+        reads_made(&reads, true);
+        CHECK(!reads.asking, "%s: not unless that is asked for", engine);
+        CHECK(reads_start(&reads, engine, true) == engines[i].can, "%s", engine);
+        if (!engines[i].can)
+            continue;
+        CHECK(!reads.asking && !reads_wait(&reads), "%s: not before a read was made", engine);
+        reads_made(&reads, false);
+        CHECK(reads.asking != engines[i].tells, "%s: after one that may have waited", engine);
+        reads_made(&reads, true);
+        CHECK(reads.asking, "%s: after one that did", engine);
     }
 }
 
@@ -64,7 +72,7 @@ static void check_fast_disk(void)
     for (int i = 0; i < 10000; i++)
         reads_asked(&reads, 0, 4096);
     CHECK(!reads.asking, "but not while all is in memory");
-    reads_waited(&reads);
+    reads_made(&reads, true);
     CHECK(reads.asking, "until a read is in progress again");
 }
 
@@ -82,7 +90,7 @@ static void check_slow_disk(void)
     CHECK(!reads.asking && needed > 1, "seen after %d", needed);
     int rested = 0;
     while (!reads.asking && rested < 10000) {
-        reads_waited(&reads);
+        reads_made(&reads, true);
         rested++;
     }
     CHECK(reads.asking && rested > 100, "tried again after %d", rested);
@@ -90,7 +98,7 @@ static void check_slow_disk(void)
     reads_asked(&reads, 0, -EOPNOTSUPP);
     CHECK(!reads.asking, "a file system that does not know the question");
     for (int i = 0; i < 10000; i++)
-        reads_waited(&reads);
+        reads_made(&reads, true);
     CHECK(!reads.asking, "is not asked again");
 }
 

@@ -139,13 +139,19 @@ def test_a_server_whose_files_are_in_memory_stays_one_thread(serve, small, clien
     assert server.counters()["lazy_hit"] == server.counters()["lazy_calls"] >= 100
 
 
-@pytest.mark.parametrize("network", ["nonblocking", "lazy"])
-@pytest.mark.parametrize("engine", ["activation", "uring", "nowait"])
-def test_what_is_not_in_memory_comes_whole(cold_trace, engine, network):
+@pytest.mark.parametrize("reads", ["lazy", "begun"])
+@pytest.mark.parametrize(
+    ("engine", "network"),
+    [
+        *((e, n) for e in ("activation", "uring", "nowait") for n in ("nonblocking", "lazy")),
+        ("plain", "nonblocking"),
+    ],
+)
+def test_what_is_not_in_memory_comes_whole(cold_trace, engine, network, reads):
     """Reads that are begun first, and looked at again, bring every byte; those of many clients wait for one another."""
     if reason := servers.unavailable().get(engine):
         pytest.skip(reason)
-    words = {"engine": engine, "network": network, "backlog": 1024, "lazy_threads": 300}
+    words = {"engine": engine, "network": network, "reads": reads, "backlog": 1024, "lazy_threads": 300}
     with servers.Server("lazy", root=cold_trace.root, **words) as server:
         at = f"{server.address[0]}:{server.address[1]}"
         load = [servers.binary("load"), "--connect", at, "--files", cold_trace.manifest, "--mode", "closed"]
@@ -156,7 +162,18 @@ def test_what_is_not_in_memory_comes_whole(cold_trace, engine, network):
     assert report["replies"] > 256
     assert report["bodies_mismatched"] == report["lengths_mismatched"] == report["replies_not_200"] == 0
     assert report["replies_timed_out"] == 0
-    assert counters["lazy_calls"] > counters["lazy_in_progress"] > 0
+    assert counters["lazy_calls"] > counters["lazy_in_progress"]
+    assert (counters["lazy_in_progress"] > 0) == (engine != "plain")
+
+
+@pytest.mark.parametrize("engine", ["amped", "pool", "posix-aio", "linux-aio"])
+def test_who_cannot_begin_reads_says_so(small, engine):
+    words = [servers.binary("lazy"), "--listen", "127.0.0.1:0", "--root", small.root]
+    done = run([*words, "--engine", engine, "--reads", "begun"], 10)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lazy: --reads begun wants --engine activation, uring, nowait or plain, not {engine}\n"
+    )
 
 
 @pytest.mark.parametrize("engine", ["activation", "nowait", "pool"])
