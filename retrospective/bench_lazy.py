@@ -41,7 +41,7 @@ CROWD = Part(
     "bench",
     RICE,
     Storage("own", SPILLS, "warm"),
-    (lazy_servers.LAZY, *lazy_servers.RIVALS),
+    (lazy_servers.LAZY, lazy_servers.BEGUN, lazy_servers.PLAIN_BEGUN, *lazy_servers.RIVALS),
     rounds=ROUNDS,
     clients=(MOST_CLIENTS,),
 )

@@ -21,6 +21,8 @@ LAZY_SERVERS = {
     "NB-AMPED": {"engine": "amped"},
     "NB-LAIO (uring)": {"engine": "uring"},
     "NB-LAIO (nowait)": {"engine": "nowait"},
+    "NB-LAIO (begun)": {"reads": "begun"},
+    "NB-B (begun)": {"engine": "plain", "reads": "begun"},
     "NB-pool": {"engine": "pool"},
     "NB-POSIX-AIO": {"engine": "posix-aio"},
     "NB-Linux-AIO": {"engine": "linux-aio"},

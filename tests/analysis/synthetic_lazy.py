@@ -243,6 +243,7 @@ SERVERS = {
     "NB-B": (1.0, 1.0, 1, "held"), "NB-AMPED": (1.15, 1.006, 5, "helper"), "NB-LAIO": (1.48, 1.004, 9, "upcall"),
     "NB-LAIO (uring)": (1.46, 1.005, 2, "ring"), "NB-LAIO (nowait)": (1.44, 1.008, 5, "miss"),
     "LAIO-LAIO": (1.42, 1.01, 9, "upcall"), "LAIO-LAIO (uring)": (1.42, 1.01, 2, "ring"),
+    "NB-LAIO (begun)": (1.5, 1.004, 9, "miss"), "NB-B (begun)": (1.2, 1.002, 1, "held"),
     "NB-pool": (1.12, 1.4, 5, "helper"), "NB-POSIX-AIO": (1.1, 1.6, 17, "helper"),
     "NB-Linux-AIO": (1.0, 1.1, 1, "inline"), "threads": (1.16, 1.25, 257, None), "processes": (1.08, 1.0, 8, None),
 }  # fmt: skip

@@ -23,14 +23,23 @@ OPEN_LAZILY = (
     "NB-AMPED",
     "NB-LAIO (uring)",
     "NB-LAIO (nowait)",
+    "NB-LAIO (begun)",
     "NB-pool",
     "LAIO-LAIO",
     "LAIO-LAIO (uring)",
 )
 READ_LAZILY = (*OPEN_LAZILY, "NB-POSIX-AIO")
-SERVERS = (*READ_LAZILY, "NB-Linux-AIO", "NB-B")
+SERVERS = (*READ_LAZILY, "NB-Linux-AIO", "NB-B", "NB-B (begun)")
 #: For tests that take a second each: every way of not waiting once, and who waits.
-CHOSEN = ("lazy", "NB-AMPED", "NB-LAIO (uring)", "NB-LAIO (nowait)", "LAIO-LAIO", "NB-B")
+CHOSEN = (
+    "lazy",
+    "NB-AMPED",
+    "NB-LAIO (uring)",
+    "NB-LAIO (nowait)",
+    "NB-LAIO (begun)",
+    "LAIO-LAIO",
+    "NB-B",
+)
 #: A blocking thread for each connection, and blocking processes: both send from the file, behind the head.
 BASELINES = {"kernel-threads": {"threads": 8}, "prefork": {"workers": 2, "sharing": "reuseport"}}
 

@@ -17,7 +17,18 @@ from retrospective.analysis.claims import lazy
 from retrospective.analysis.claims.claim import Claim, Reason, Tests, tested, whole
 from retrospective.analysis.evidence import Evidence, effect
 from retrospective.analysis.formatting import fmt_integer, fmt_percent
-from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, LAZY_SERVERS, PLAIN, URING, Case
+from retrospective.analysis.lazy_servers import (
+    AMPED,
+    BEGUN,
+    HOT,
+    LAZY,
+    LAZY_SERVERS,
+    PLAIN,
+    PLAIN_BEGUN,
+    RIVALS,
+    URING,
+    Case,
+)
 from retrospective.analysis.mechanisms import Cause, Mechanism
 from retrospective.analysis.statistics import MATCHES, NEGLIGIBLE, Test
 
@@ -68,14 +79,14 @@ def _peak_of(rivals: tuple[str, ...], size: float | None, kind: str = "gain") ->
     return tests
 
 
-def _matches_best(experiment: str, cache: str) -> Tests:
-    """With many clients, NB-LAIO serves at least what the best rival does, in every case."""
+def _matches_best(experiment: str, cache: str, server: str = LAZY, rivals: tuple[str, ...] = RIVALS) -> Tests:
+    """With many clients, a lazy server serves at least what the best rival does, in every case."""
 
     def tests(evidence: Evidence) -> list[Test]:
         made = []
         for where, _, crowd in _busy(evidence, experiment, cache=cache):
-            beside = lazy_servers.beside_best(crowd)
-            name = f"{where}: replies/s, {LAZY} ÷ {beside.rival}"
+            beside = lazy_servers.beside_best(crowd, rivals=rivals, server=server)
+            name = f"{where}: replies/s, {server} ÷ {beside.rival}"
             made += tested(name, effect(beside.ratios, beside.choices), "matches")
         return made
 
@@ -175,17 +186,33 @@ def spilled(server: str = LAZY, experiment: str = "traces") -> Mechanism:
     return cause
 
 
-def held(experiment: str = "traces") -> Mechanism:
-    """NB-B's loop is held, NB-LAIO's hardly."""
+def spared(server: str = BEGUN, under: str = LAZY) -> Mechanism:
+    """What is begun first goes on without the loop more seldom, on a disk that is fast."""
+
+    def cause(evidence: Evidence) -> Cause:
+        found = lazy_servers.trials(evidence.frame, "traces")
+        found = found[found["disk"] == "own"] if len(found) else found
+        levels = []
+        for one in (under, server):
+            mine = found[found["server"] == one] if len(found) else found
+            levels.append(_by_round(mine, lazy_servers.went_on(mine)))
+        name = f"calls a reply that went on without the loop, own disk, {under} ÷ {server}"
+        return Cause(name, effect((levels[0] / levels[1]).dropna()))
+
+    return cause
+
+
+def held(experiment: str = "traces", *, server: str = LAZY, under: str = PLAIN) -> Mechanism:
+    """The loop of a server that makes its calls itself is held, a lazy one's hardly."""
 
     def cause(evidence: Evidence) -> Cause:
         found = lazy_servers.trials(evidence.frame, experiment)
         levels = []
-        for server in (PLAIN, LAZY):
-            mine = found[found["server"] == server] if len(found) else found
+        for one in (under, server):
+            mine = found[found["server"] == one] if len(found) else found
             levels.append(_by_round(mine, lazy_servers.stalls(mine)))
         ratios = (levels[0] / levels[1]).dropna()
-        return Cause(f"turns of the loop over 10 ms, {PLAIN} ÷ {LAZY}", effect(ratios))
+        return Cause(f"turns of the loop over 10 ms, {under} ÷ {server}", effect(ratios))
 
     return cause
 
@@ -224,7 +251,7 @@ def claims() -> list[Claim]:
             "With appreciable disk I/O, a lazy server's peak throughput is above that of the next best alternative, in "
             "one case.",
             "24 % (read in the abstract)",
-            _peak_of(lazy_servers.RIVALS, ABSTRACT_BEST),
+            _peak_of(RIVALS, ABSTRACT_BEST),
             spilled(),
         ),
         _claim(
@@ -283,6 +310,23 @@ def today() -> list[Claim]:
             spilled(),
         ),
         question(
+            "L6-begun",
+            "L6-many where a read is begun first",
+            "With memory too small and many clients, a lazy server that has its reads begun first serves at least what "
+            "the best rival does, be that one that has its own begun.",
+            _matches_best("traces", "warm", BEGUN, (*RIVALS, PLAIN_BEGUN)),
+            spared(),
+            missing=_why_of((BEGUN,), "traces"),
+        ),
+        question(
+            "L6-begun-lazy",
+            "what laziness adds to that",
+            "Of two servers that have their reads begun first, the one that then calls lazily serves more.",
+            _between(BEGUN, PLAIN_BEGUN, "replies_per_s", "gain"),
+            held(server=BEGUN, under=PLAIN_BEGUN),
+            missing=_why_of((BEGUN, PLAIN_BEGUN), "traces"),
+        ),
+        question(
             "L6-cold",
             "L6 with nothing in memory at first",
             "With cold files and many clients, a lazy server serves at least what the best rival does.",
@@ -312,6 +356,15 @@ def today() -> list[Claim]:
             f"On the machine's own disk and with many clients, it is at least {HOT:g} times lower, too.",
             _between(PLAIN, LAZY, "hot_latency_p99_us", "matches", HOT, disk="own"),
             held(),
+        ),
+        question(
+            "L7-begun-own",
+            "the same where a read is begun first",
+            f"On the machine's own disk and with many clients, it is at least {HOT:g} times lower with a lazy server "
+            "that has its reads begun first.",
+            _between(PLAIN, BEGUN, "hot_latency_p99_us", "matches", HOT, disk="own"),
+            held(server=BEGUN),
+            missing=_why_of((BEGUN,), "traces"),
         ),
         question(
             "L7-open",

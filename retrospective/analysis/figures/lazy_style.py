@@ -51,6 +51,8 @@ SERVER_STYLE: dict[str, dict[str, Any]] = {
     "NB-LAIO": SERIES_STYLE["activation"],
     "NB-LAIO (uring)": SERIES_STYLE["uring"],
     "NB-LAIO (nowait)": SERIES_STYLE["nowait"],
+    "NB-LAIO (begun)": {"color": VERMILION, "marker": "*"},
+    "NB-B (begun)": {"color": BLACK, "marker": "+"},
     "LAIO-LAIO": SERIES_STYLE["activation"] | {"markerfacecolor": "white"},
     "LAIO-LAIO (uring)": SERIES_STYLE["uring"] | {"markerfacecolor": "white"},
     "NB-pool": SERIES_STYLE["pool"],

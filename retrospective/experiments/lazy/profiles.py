@@ -113,7 +113,8 @@ _IN_TURN = {"warmup_s": 0.2, "duration_s": 0.5}
 _OF_2004 = ("NB-B", "NB-AMPED", "NB-LAIO")
 _FEW = (*_OF_2004, "NB-LAIO (uring)", "threads")
 _BESIDE = ("NB-pool", "LAIO-LAIO", "processes")
-_JUDGED = (*_FEW, "NB-pool")
+_BEGUN = ("NB-LAIO (begun)", "NB-B (begun)")
+_JUDGED = (*_FEW, *_BEGUN, "NB-pool")
 #: What laziness costs where all is in memory: nothing, it is said of these; these pay for processes or for each recv.
 _TO_BE_ALIKE = ("NB-B", "NB-LAIO", "NB-LAIO (uring)", "NB-LAIO (nowait)")
 _TO_BE_DEARER = ("NB-AMPED", "LAIO-LAIO", "LAIO-LAIO (uring)")
@@ -206,15 +207,17 @@ PROFILES = {
         rounds_by={"lazy-cpu": 60, "surface": 3},
         parts=(
             # Beyond the tenth round there is nothing but CPU per reply. Who is to be alike within ±5 % has many rounds.
-            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 80, clients=(64,), **_IN_TURN),
+            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 60, clients=(64,), **_IN_TURN),
             Part("fits-cpu", RICE, _FITS, _TO_BE_DEARER, 20, clients=(64,), **_IN_TURN),
             # A peak is one of these places, and so is that of whom it is compared with: as many rounds at each.
             Part("traces", RICE, _SPILLS, _JUDGED, 10, clients=(64, 256, MOST_CLIENTS), duration_s=0.8),
-            Part("traces", BERKELEY, _SPILLS, _FEW, 10, clients=(64, 256), duration_s=0.8),
-            Part("traces", RICE, _SPILLS_2004, (*_OF_2004, "threads"), 6, clients=(16, 64), **_SLOWLY),
+            Part("traces", BERKELEY, _SPILLS, (*_FEW, *_BEGUN), 10, clients=(64, 256), duration_s=0.8),
+            Part(
+                "traces", RICE, _SPILLS_2004, (*_OF_2004, *_BEGUN, "threads"), 6, clients=(16, 64), **_SLOWLY
+            ),
             Part("traces", RICE, _SPILLS, tuple(SERVERS), 2, clients=(MOST_CLIENTS,), duration_s=0.8),
             Part("traces", RICE, _SPILLS, _BESIDE[1:], 2, clients=(64, 256), duration_s=0.8),
-            Part("traces", RICE, _SPILLS, (*_FEW, *_BESIDE), 2, clients=(1, 16), duration_s=0.8),
+            Part("traces", RICE, _SPILLS, (*_FEW, *_BEGUN, *_BESIDE), 2, clients=(1, 16), duration_s=0.8),
             Part("traces-open", RICE, _SPILLS, _FEW[:4], 5, loads=(0.5, 0.9)),
             Part("traces-cold", RICE, _SPILLS_COLD, _FEW, 4, clients=(256,)),
             Part("traces-cold", RICE, _FITS_COLD, _FEW, 2, clients=(256,)),
