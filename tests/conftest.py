@@ -21,7 +21,7 @@ LAZY_SERVERS = {
     "NB-AMPED": {"engine": "amped"},
     "NB-LAIO (uring)": {"engine": "uring"},
     "NB-LAIO (nowait)": {"engine": "nowait"},
-    "NB-LAIO (begun)": {"reads": "begun"},
+    "NB-LAIO (begun)": {"engine": "activation", "reads": "begun"},
     "NB-B (begun)": {"engine": "plain", "reads": "begun"},
     "NB-pool": {"engine": "pool"},
     "NB-POSIX-AIO": {"engine": "posix-aio"},

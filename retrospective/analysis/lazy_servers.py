@@ -131,8 +131,8 @@ def beside_best(
 ) -> Beside:
     """A lazy server ÷ the rival with the highest mean, within rounds; for trials at one place.
 
-    The choice can only favour the rival, so it never flatters the server; that it might flatter the rival is allowed for:
-    the effect is one of as many as there are rivals.
+    The choice can only favour the rival, so it never flatters the server; that it might flatter the rival is allowed
+    for: the effect is one of as many as there are rivals.
     """
     table = rows.paired(found, column, by="server")
     there = [name for name in rivals if name in table]

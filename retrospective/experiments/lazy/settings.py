@@ -94,9 +94,9 @@ _THREADS = MOST_CLIENTS + 76
 PROCESSES = 32
 
 #: Server as the paper would name it, network–disk -> design and options. ``B`` blocks, ``NB`` does not, ``AMPED`` asks
-#: helper processes; the rivals are named by whom they ask. Whoever has reads
-#: *begun* first (servers/lazy_io/reads.h) does what the paper did not. The last two are what a reviewer asks for: a thread that
-#: blocks for each connection, and processes that block, each with its share of the connections.
+#: helper processes; the rivals are named by whom they ask. Whoever has reads *begun* first (servers/lazy_io/reads.h)
+#: does what the paper did not. The last two are what a reviewer asks for: a thread that blocks for each connection, and
+#: processes that block, each with its share of the connections.
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "NB-B": ("lazy", {"engine": "plain"}),
     "NB-AMPED": ("lazy", {"engine": "amped", "lazy-processes": PROCESSES}),
