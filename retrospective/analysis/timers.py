@@ -24,7 +24,7 @@ CORES, LATENESS = "cores", "lateness"
 
 #: Facilities in the order of tables and figures: ours by their history, the loop alone, then others'.
 FACILITIES = ("list", "heap", "heap4", "hashed", "wheel", "lazy", "nothing", "timerfd", "libev", "libuv")
-WHEEL, BARE = "wheel", "nothing"
+WHEEL, LAZY_WHEEL, BARE = "wheel", "lazy", "nothing"
 LIBRARIES = ("libev", "libuv")
 #: Mixes in the order of tables: a connection's time-outs, all expire, a cancel and a start, a re-arm.
 MIXES = TCP, EXPIRY, CANCEL, REARM = ("tcp", "expiry", "cancel", "rearm")
@@ -202,17 +202,19 @@ def _without_loop(frame: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def over_wheel(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
-    """Price of a facility's operation ÷ the wheel's, from pairs of slices of one run: a value a round."""
-    direct = probes.of(at_size(frame, mix, count), "ratio_beside", facility)
+def over_wheel(frame: pd.DataFrame, facility: str, mix: str, count: int, *, wheel: str = WHEEL) -> pd.Series:
+    """Price of a facility's operation ÷ that of a wheel, from pairs of slices of one run: a value a round."""
+    direct = probes.of(at_size(frame, mix, count, wheel), "ratio_beside", facility)
     return (
-        direct if len(direct) else 1 / probes.of(at_size(frame, mix, count, facility), "ratio_beside", WHEEL)
+        direct if len(direct) else 1 / probes.of(at_size(frame, mix, count, facility), "ratio_beside", wheel)
     )
 
 
-def over_wheel_alone(frame: pd.DataFrame, facility: str, mix: str, count: int) -> pd.Series:
-    """Price of a facility's operation ÷ the wheel's, the loop's own taken off both: a value a round."""
-    return over_wheel(_without_loop(frame), facility, mix, count)
+def over_wheel_alone(
+    frame: pd.DataFrame, facility: str, mix: str, count: int, *, wheel: str = WHEEL
+) -> pd.Series:
+    """Price of a facility's operation ÷ that of a wheel, the loop's own taken off both: a value a round."""
+    return over_wheel(_without_loop(frame), facility, mix, count, wheel=wheel)
 
 
 def growth(frame: pd.DataFrame, facility: str, mix: str, few: int, many: int) -> pd.Series:

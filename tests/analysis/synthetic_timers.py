@@ -105,7 +105,7 @@ def operation_rows(rng, rounds, noise, facilities=FACILITIES, mixes=MIXES, timer
     for number, facility, mix, count in itertools.product(range(rounds), facilities, mixes, timers):
         if count > MOST_OF.get(facility, count):
             continue
-        others = BESIDE_OURS if facility in ("wheel", "lazy") else ("wheel",)
+        others = BESIDE_OURS if facility in ("wheel", "lazy") else ("wheel", "lazy")
         for beside in others:
             if beside != facility and beside in {*facilities, "wheel"}:
                 found.append(operation_row(rng, facility, beside, mix, count, number, noise))

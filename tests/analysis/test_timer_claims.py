@@ -102,6 +102,8 @@ CASES = {
         "reproduced",
         [(scaled(0.15, "operation_ns", design="libuv", mix="tcp", timers=1_000_000), "reversed")],
     ),
+    "VL-libev-lazy": ("reproduced", [(scaled(0.2, "operation_ns", design="libev", mix="tcp"), "reversed")]),
+    "VL-libuv-lazy": ("reproduced", [(scaled(0.05, "operation_ns", design="libuv", mix="tcp"), "reversed")]),
     "V1-wake": (
         "reproduced",
         [

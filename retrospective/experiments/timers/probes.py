@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: A probe, and in how many rounds it takes part.
 Planned = tuple[Probe, int]
 
-#: From this granularity on a slice is long, and two of them must do.
+#: From this granularity on a slice is long, and fewer of them must do.
 _LONG_US = 100_000
 
 
@@ -123,7 +123,7 @@ def _ticker(
     """Processes with periodic timers; each slice is long enough for a deadline of every timer."""
     asked = dict(SERIES.get(series, {}))
     slice_s = max(profile.slice_s, granularity_us / 1e6)
-    slices = 2 if granularity_us >= _LONG_US else profile.slices
+    slices = profile.long_slices if granularity_us >= _LONG_US else profile.slices
     return Probe(
         chapter=CHAPTER,
         experiment=experiment,

@@ -70,9 +70,10 @@ class Profile:
     #: Of an A/A in a round, and how many rounds have those of the wall.
     replicas: int
     aa_rounds: int
-    #: Seconds of a slice, at least, and how many there are of granularities below 100 ms.
+    #: Seconds of a slice, at least, and how many there are, of granularities below 100 ms and of others.
     slice_s: float
     slices: int
+    long_slices: int
     cells: Mapping[str, tuple[Cells, ...]] = field(default_factory=dict)
     #: Series beside one another where the domain is judged.
     domain: tuple[str, ...] = DOMAIN_SERIES
@@ -110,6 +111,7 @@ PROFILES = {
         aa_rounds=1,
         slice_s=0.02,
         slices=2,
+        long_slices=2,
         cells={
             "wall": (
                 Cells(("timerfd", "timerfd (aligned)", "epoll"), (3,), (1_000, 10_000), 1),
@@ -131,6 +133,7 @@ PROFILES = {
         operations=(
             Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 3, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), (1_000, 100_000), 3),
+            Operations(_LIBRARIES, ("tcp",), (100_000,), 3, beside="lazy"),
             Operations(("list", "hashed"), ("cancel",), (100, 1_000), 3),
             Operations((*OURS, "timerfd", NOTHING), ("tcp",), (1_000,), 1),
             Operations(("heap", "heap4", "lazy"), ("tcp",), (100_000,), 1),
@@ -143,6 +146,7 @@ PROFILES = {
         aa_rounds=2,
         slice_s=0.02,
         slices=4,
+        long_slices=2,
         cells={
             "wall": (
                 Cells(("timerfd",), (400,), (1_000, 250_000), 3, ("cores",)),
@@ -164,6 +168,7 @@ PROFILES = {
         operations=(
             Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 10, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), TIMERS, 10),
+            Operations(_LIBRARIES, ("tcp",), TIMERS, 10, beside="lazy"),
             Operations(("list", "hashed"), ("cancel",), _GROWTH, 10),
             Operations(("hashed",), ("expiry",), _A_TICK, 10),
             Operations(("wheel",), (*_EACH_ALONE, "cancel"), TIMERS, 3, beside=NOTHING),
@@ -175,17 +180,18 @@ PROFILES = {
         operations_aa=(("tcp", 1_000), ("tcp", 100_000)),
         prices=tuple(PRICES),
         price_s=0.25,
-        replicas=2,
+        replicas=3,
         aa_rounds=10,
         slice_s=0.05,
-        slices=4,
+        slices=7,
+        long_slices=4,
         cells={
             "wall": (
                 # Hundreds of processes, at what stacks ask for: one timer of the kernel's each, or a periodic tick.
                 Cells(("timerfd", "tick"), (400,), (100_000, 250_000), 10),
                 Cells(("timerfd",), (400,), (1_000, 10_000), 10),
                 Cells(("timerfd (aligned)", "epoll", "epoll (slack 1 ms)"), *_CROWD, 10),
-                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 3),
+                Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 2),
                 Cells(("timerfd (aligned)", "epoll"), (1, 10, 100, 400, 1_000), (1_000, 10_000, 250_000), 2),
                 Cells(("epoll (slack 1 ms)", "nanosleep", "uring"), (10, 100, 400), (1_000, 10_000), 2),
                 Cells(("tick", "epoll (slack 1 ns)"), (10, 100, 400), (1_000, 10_000), 2),

@@ -56,7 +56,7 @@ PRICES: dict[str, dict[str, Any]] = {
 
 #: Series -> options of ticker, in the order of tables and figures. Where expiries are aligned it is to the granularity.
 #: What slack does is seen with one driver, epoll; tick, timerfd and io_uring have none. The shared domain has one of
-#: its own (servers/timers/domain), half a millisecond unless it has a grid, or is told another.
+#: its own (servers/timers/domain), a tenth of the granularity up to 1 ms unless it has a grid, or is told another.
 ALIGNED = "align"
 SERIES: dict[str, dict[str, Any]] = {
     "tick": {"driver": "tick"},

@@ -5,8 +5,8 @@
 #include "domain.h"
 
 /* Where none is asked for, and deadlines are not aligned anyway: a part of the timers' period, and at most so much. */
-#define DOMAIN_SLACK_PART 20u
-#define DOMAIN_SLACK_NS UINT64_C(500000)
+#define DOMAIN_SLACK_PART 10u
+#define DOMAIN_SLACK_NS UINT64_C(1000000)
 
 struct domains {
     struct domain **all;

@@ -207,7 +207,7 @@ int main(int argc, char **argv)
         {"align-us", ARGUMENT_INTEGER, &align_us, 0, 1e9, "N", "round expiries up to this grid; default 0: do not"},
         {"slack-ns", ARGUMENT_INTEGER, &slack_ns, 0, 1e12, "N",
          "the kernel's, or the domain's; default 0: as it is; domain without a grid:\n"
-         "                     a twentieth of the granularity, at most 500000"},
+         "                     a tenth of the granularity, at most 1000000"},
         {"period-us", ARGUMENT_INTEGER, &period_us, 1, 1e9, "N", "of tick and soft's back-up; default: the timers'"},
         {"trigger-us", ARGUMENT_INTEGER, &trigger_us, 0, 1e6, "N",
          "soft: never sleep, but work, and look at timers after so much of it; default 0: sleep"},

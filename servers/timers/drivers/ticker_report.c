@@ -2,13 +2,22 @@
 #include "ticker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-static double mean(const double *values, size_t count)
+static int compare(const void *a, const void *b)
 {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += values[i];
-    return sum / (double)count;
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Somebody else's burst, once a second, say, is in few of the slices: a median leaves it out, a mean would not. */
+static double median(const double *values, size_t count)
+{
+    double sorted[SLICES_AT_MOST];
+    memcpy(sorted, values, count * sizeof *values);
+    qsort(sorted, count, sizeof *sorted, compare);
+    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
 }
 
 static void print_list(const char *name, const double *values, size_t count)
@@ -23,9 +32,12 @@ static void print_cores(const struct ticker *ticker, size_t slices)
 {
     const double *on = ticker->burnt[ON], *off = ticker->burnt[OFF];
     const size_t half = slices / 2;
-    printf(",\"cores\":%.6g,\"on_cores\":%.6g,\"off_cores\":%.6g", mean(on, slices) - mean(off, slices),
-           mean(on, slices), mean(off, slices));
-    printf(",\"off_cores_drift\":%.6g", half > 0 ? mean(off + slices - half, half) - mean(off, half) : 0);
+    double paired[SLICES_AT_MOST];
+    for (size_t i = 0; i < slices; i++)
+        paired[i] = on[i] - off[i];
+    printf(",\"cores\":%.6g,\"on_cores\":%.6g,\"off_cores\":%.6g", median(paired, slices), median(on, slices),
+           median(off, slices));
+    printf(",\"off_cores_drift\":%.6g", half > 0 ? median(off + slices - half, half) - median(off, half) : 0);
     print_list("slice_on_cores", on, slices);
     print_list("slice_off_cores", off, slices);
 }
