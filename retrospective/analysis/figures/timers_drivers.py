@@ -120,6 +120,9 @@ def shoot_out(site: Site, reference: Site | None = None) -> Figure:
                 _dot(axes[0, n], level(tick_cpu_us(of_it)), y, style, faint=faint)
                 _late(axes[1, n], of_it[of_it["measure"] == "lateness"], y, style, faint=faint)
         axes[0, n].set_title(f"{processes:g} × {timers.time_name(granularity)}")
+    costs = [line.get_xdata()[0] for cell in axes[0] for line in cell.lines if len(line.get_xdata()) == 1]
+    if costs:  # a wide interval may leave the panel: it would flatten what differs
+        axes[0, 0].set_xlim(min(costs) / 4, max(costs) * 4)
     for row, label in zip(axes, ("CPU a tick", "late by"), strict=True):
         _lines(row, names)
         _time_limits(row[0], most=4)

@@ -108,9 +108,13 @@ def per_second(found: pd.DataFrame, column: str) -> pd.Series:
 
 
 def level(values: pd.Series) -> np.ndarray:
-    """Geometric mean and its 95 % interval, ``[value, low, high]``, NaN where there are none."""
+    """Geometric mean and its 95 % interval, ``[value, low, high]``, NaN where there are none.
+
+    Of two values the interval is wider than any axis (the t-distribution with one degree of freedom) and says nothing.
+    """
     found = ratio_interval(values)
-    return np.array([found.value, found.low, found.high])
+    bounds = (found.low, found.high) if len(values) > 2 else (np.nan, np.nan)
+    return np.array([found.value, *bounds])
 
 
 # ----------------------------------------------------------------------------------------------- drawing

@@ -14,7 +14,17 @@ from retrospective.analysis.formatting import (
     fmt_us,
     known,
 )
-from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, PLAIN, URING, Case, in_order
+from retrospective.analysis.lazy_servers import (
+    AMPED,
+    BEGUN,
+    HOT,
+    LAZY,
+    PLAIN,
+    PLAIN_BEGUN,
+    URING,
+    Case,
+    in_order,
+)
 from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, ratio_interval
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, mean, ratio
 
@@ -42,6 +52,7 @@ def server_on_trace_values(frame: pd.DataFrame) -> Values:
         "why": _why(frame, "traces"),
         "lacks": listed(dict.fromkeys(why for why in lacking if why)) or "nothing",
         "cases": [_case(case, crowd) for case, crowd in crowds.items()],
+        "begun": [_begun(case, crowd) for case, crowd in crowds.items() if (crowd["server"] == BEGUN).any()],
         "storage": _storage(warm),
         "cold": _cold(frame),
         "open": _open(frame),
@@ -131,6 +142,25 @@ def _case(case: Case, crowd: pd.DataFrame) -> Values:
         "busy_lazy": _share(_mean(crowd, LAZY, "server_cpu_share")),
         "servers": [_server(crowd, server) for server in in_order(crowd["server"].unique())],
         "paths": _paths(crowd),
+    }
+
+
+def _begun(case: Case, crowd: pd.DataFrame) -> Values:
+    """With many clients, the lazy server that has its reads begun first, beside the best rival and its likes."""
+    beside = lazy_servers.beside_best(crowd, server=BEGUN)
+    upcalls = [_mean(crowd, server, "path_upcall_per_reply") for server in (LAZY, BEGUN)]
+    return {
+        "name": case.name,
+        "clients": fmt_integer(float(crowd["clients"].iloc[0])),
+        "best": beside.rival or UNMEASURED,
+        "over_best": _ratio(beside.ratios, beside.choices),
+        "over_lazy": _ratio(lazy_servers.over(crowd, "replies_per_s", BEGUN, LAZY)),
+        "over_plain": _ratio(lazy_servers.over(crowd, "replies_per_s", BEGUN, PLAIN_BEGUN)),
+        "hot": _us(_mean(crowd, BEGUN, "hot_latency_p99_us")),
+        "hot_plain": _us(_mean(crowd, PLAIN_BEGUN, "hot_latency_p99_us")),
+        "hot_over": _ratio(lazy_servers.over(crowd, "hot_latency_p99_us", PLAIN, BEGUN)),
+        "upcalls_lazy": _number(upcalls[0]),
+        "upcalls": _number(upcalls[1]),
     }
 
 

@@ -12,6 +12,7 @@ from retrospective.experiments.timers.settings import (
     BESIDE,
     CHAPTER,
     DOMAIN_CELL,
+    FLOOR,
     MEASURES,
     MOST_TIMERS,
     NO_EXPIRY,
@@ -102,7 +103,9 @@ def prices(profile: Profile) -> Iterator[Planned]:
             label=f"price of {series}",
             program="timercost",
         )
-        yield probe, profile.rounds
+        # The domain's floor has as many rounds as the domain.
+        floor = series == FLOOR and profile.domain_rounds
+        yield probe, floor or profile.rounds
 
 
 # ------------------------------------------------------------------------------------------------ wake-ups
@@ -196,7 +199,7 @@ def domain(profile: Profile) -> Iterator[Planned]:
     """The shared domain at its cell, beside a timer of the kernel's for each process, spread and aligned."""
     for series in profile.domain:
         for probe in cell(profile, "domain", series, *DOMAIN_CELL):
-            yield probe, profile.rounds
+            yield probe, profile.domain_rounds or profile.rounds
 
 
 def wall_aa(profile: Profile) -> Iterator[Planned]:

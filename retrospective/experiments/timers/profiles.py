@@ -75,8 +75,9 @@ class Profile:
     slices: int
     long_slices: int
     cells: Mapping[str, tuple[Cells, ...]] = field(default_factory=dict)
-    #: Series beside one another where the domain is judged.
+    #: Series beside one another where the domain is judged, and in how many rounds; ``None``: in all there are.
     domain: tuple[str, ...] = DOMAIN_SERIES
+    domain_rounds: int | None = None
     #: What is measured of the kernel's timers beside soft ones; nothing: there are none of either.
     soft: tuple[str, ...] = MEASURES
     experiments: tuple[str, ...] = EXPERIMENTS
@@ -166,7 +167,7 @@ PROFILES = {
         operations_s=0.1,
         operations_s_a_timer=0.3e-6,
         operations=(
-            Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 10, beside=NOTHING),
+            Operations(("wheel",), _EACH_ALONE, _JUDGED_TIMERS, 20, beside=NOTHING),
             Operations(_LIBRARIES, ("tcp",), TIMERS, 10),
             Operations(_LIBRARIES, ("tcp",), TIMERS, 10, beside="lazy"),
             Operations(("list", "hashed"), ("cancel",), _GROWTH, 10),
@@ -191,6 +192,7 @@ PROFILES = {
                 Cells(("timerfd", "tick"), (400,), (100_000, 250_000), 10),
                 Cells(("timerfd",), (400,), (1_000, 10_000), 10),
                 Cells(("timerfd (aligned)", "epoll", "epoll (slack 1 ms)"), *_CROWD, 10),
+                Cells(("timerfd",), PROCESSES, (1_000, 10_000, 100_000), 5, ("cores",)),
                 Cells(("timerfd",), PROCESSES, GRANULARITIES_US, 2),
                 Cells(("timerfd (aligned)", "epoll"), (1, 10, 100, 400, 1_000), (1_000, 10_000, 250_000), 2),
                 Cells(("epoll (slack 1 ms)", "nanosleep", "uring"), (10, 100, 400), (1_000, 10_000), 2),
@@ -201,6 +203,7 @@ PROFILES = {
             ),
             "shoot-out": (Cells(EXACT, (1, 100), (1_000, 10_000), 3),),
         },
+        domain_rounds=20,
     ),
 }
 

@@ -37,6 +37,7 @@ NO_EXPIRY = ("timerfd", NOTHING)
 DOMAIN_CELL = (400, 10_000)
 #: Series of primitives -> what timercost is told. Those that are woken are as many as the domain's clients, whose floor
 #: that is; beside it what it costs if all is in the caches.
+FLOOR = "wake-same-cpu"
 PRICES: dict[str, dict[str, Any]] = {
     "stamp": {},
     "clock": {},
@@ -47,8 +48,8 @@ PRICES: dict[str, dict[str, Any]] = {
     "interrupt": {},
     "timer-wake": {},
     "timer-wake-halted": {},
-    "wake-same-cpu": {"processes": DOMAIN_CELL[0]},
-    "wake-same-cpu (1 process)": {"price": "wake-same-cpu", "processes": 1},
+    FLOOR: {"processes": DOMAIN_CELL[0]},
+    "wake-same-cpu (1 process)": {"price": FLOOR, "processes": 1},
     "wake-other-cpu": {"processes": DOMAIN_CELL[0]},
 }
 
