@@ -79,7 +79,7 @@ def test_what_decides_no_claim_is_seen_once_in_the_quick_profile():
 def test_the_server_has_more_rounds_where_its_cpu_is_to_be_shown_alike():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     rounds = {(t.experiment, own) for t, own in zip(plan.trials, plan.rounds_of, strict=True)}
-    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {60}
+    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {25}
     assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface", *ON_TRACES)} == {
         10
     }
