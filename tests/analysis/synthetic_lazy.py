@@ -356,8 +356,8 @@ def rows(
         found += server_rows(rng, number, noise)
     for number in range(rounds):  # dearer there, and judged by nothing
         found += server_rows(rng, number, noise, factor=1.2, workload="specweb99-like")
-    found += trace_rows(rng, rounds, noise) if traces else []
-    return found + surface_rows(rng, min(rounds, 3), noise, surface)
+    found += surface_rows(rng, min(rounds, 3), noise, surface)
+    return found + (trace_rows(rng, rounds, noise) if traces else [])
 
 
 def quick(rng, rounds=2):

@@ -33,7 +33,7 @@ def places(probes, *names):
 # ------------------------------------------------------------------------------------------------ profiles
 
 
-@pytest.mark.parametrize(("name", "most_s"), [("smoke", 8), ("quick", 62), ("paper", 22 * 60)])
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 8), ("quick", 62), ("paper", 26 * 60)])
 def test_a_profile_has_every_experiment_in_its_time(name, most_s):
     assert timers.seconds(timers.PROFILES[name]) < most_s
     missing = {"soft"} if name == "smoke" else set()
@@ -52,7 +52,7 @@ def test_what_claims_are_judged_on_has_most_rounds(name, least):
     for library in ("libev", "libuv"):
         assert rounds[library, "wheel", "tcp", 100_000] >= least
     for experiment in ("prices", "domain", "soft", "operations-aa"):
-        assert {own for _, own in found[experiment]} == {least}
+        assert min(own for _, own in found[experiment]) >= least
     pairs = timers.PROFILES[name].replicas * (timers.PROFILES[name].replicas - 1) // 2
     assert pairs * len(settings.AA_CELLS) * found["wall-aa"][0][1] >= FLOOR_PAIRS
     assert len(found["operations-aa"]) * least >= FLOOR_PAIRS

@@ -246,7 +246,7 @@ def profile_with(
         raise ValueError(f"a probe lasts longer than {seconds} s")
     profile = PROFILES[name]
     if rounds:
-        profile = replace(profile, rounds=rounds, aa_rounds=rounds)
+        profile = replace(profile, rounds=rounds, aa_rounds=rounds, domain_rounds=None)
     if seconds:
         profile = replace(profile, operations_s=seconds, slice_s=seconds / profile.slices)
     of_operations = {"facilities": facilities, "timers": timers, "rounds": rounds}
