@@ -79,7 +79,7 @@ def test_what_decides_no_claim_is_seen_once_in_the_quick_profile():
 def test_the_server_has_more_rounds_where_its_cpu_is_to_be_shown_alike():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     rounds = {(t.experiment, own) for t, own in zip(plan.trials, plan.rounds_of, strict=True)}
-    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {25}
+    assert {own for experiment, own in rounds if experiment == "lazy-cpu"} == {12}
     assert {own for experiment, own in rounds if experiment not in ("lazy-cpu", "surface", *ON_TRACES)} == {
         10
     }
@@ -285,7 +285,7 @@ def test_what_is_compared_is_asked_the_same():
 
 def test_whose_cpu_is_compared_runs_one_right_after_the_other():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
-    for number in (0, 9, 10, 24, 40):
+    for number in (0, 9, 10, 11, 40):
         keys = [trials.compared(one) for one in plan.round(number)]
         runs = [key for key, _ in itertools.groupby(keys) if key]
         assert len(runs) == len(set(runs)), "a group is in one piece"
@@ -296,7 +296,7 @@ def test_whose_cpu_is_compared_runs_one_right_after_the_other():
             if one.experiment == "lazy-cpu":
                 pairs.setdefault(trials.compared(one), []).append(one.options["engine"])
         assert all(sorted(engines) == sorted(settings.SERVER_ENGINES) for engines in pairs.values())
-        assert len(pairs) == (6 if number < 25 else 0)
+        assert len(pairs) == (6 if number < 12 else 0)
 
 
 def test_no_time_out_can_hide_how_long_a_reply_took():

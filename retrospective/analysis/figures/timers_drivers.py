@@ -125,7 +125,7 @@ def shoot_out(site: Site, reference: Site | None = None) -> Figure:
         axes[0, 0].set_xlim(min(costs) / 4, max(costs) * 4)
     for row, label in zip(axes, ("CPU a tick", "late by"), strict=True):
         _lines(row, names)
-        _time_limits(row[0], most=4)
+        _time_limits(row[0], most=3)
         for cell in row:
             cell.set_xlabel(label)
             cell.tick_params(axis="x", labelsize=6.4)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrospective.analysis import cost_model, timers
+from retrospective.analysis.figures.lazy_style import plain_ticks
 from retrospective.analysis.figures.style import (
     BLACK,
     DIAGONAL,
@@ -73,8 +74,7 @@ def _held(cell: Axes, errors: pd.DataFrame) -> list[str]:
     for axis in ("x", "y"):
         getattr(cell, f"set_{axis}scale")("log")
         getattr(cell, f"set_{axis}lim")(*ends)
-        getattr(cell, f"{axis}axis").set_major_formatter(lambda value, _: f"{value:g}")
-        getattr(cell, f"{axis}axis").set_minor_formatter(lambda *_: "")
+        plain_ticks(getattr(cell, f"{axis}axis"), *ends, 5)
     cell.set_title("Numbers of processes held out")
     cell.set_xlabel("cores burnt, measured")
     cell.set_ylabel("predicted")
@@ -93,9 +93,9 @@ def _far(cell: Axes, far: list[cost_model.Far], frame: pd.DataFrame) -> list[Ent
         cell.annotate(
             f"{place[0]:.2g}" if place[0] < 10 else f"{place[0]:.0f}",
             (one.cell.granularity_us, place[0]),
-            xytext=(-5, 6),
+            xytext=(6, -9),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             fontsize=7,
         )
     look = {"color": GREY, "marker": "o", "linestyle": "none"}

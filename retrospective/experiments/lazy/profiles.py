@@ -194,7 +194,7 @@ PROFILES = {
         cost_s=0.15,
         held_s=0.2,
         upcall_s=1.0,
-        server_s=0.4,
+        server_s=0.8,
         engines=tuple(SERIES),
         sizes={"cached": BYTES, "cold": BYTES, "direct": DIRECT_BYTES},
         calls=CALLS,
@@ -204,7 +204,7 @@ PROFILES = {
         surface={"activation": Grid(), **dict.fromkeys(("uring", "nowait", "pool"), _THIN)},
         surface_s=0.35,
         calibration_steps=6,
-        rounds_by={"lazy-cpu": 25, "surface": 3},
+        rounds_by={"lazy-cpu": 12, "surface": 3},
         parts=(
             # Beyond the tenth round there is nothing but CPU per reply. Who is to be alike within ±5 % has many rounds.
             Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 60, clients=(64,), **_IN_TURN),
