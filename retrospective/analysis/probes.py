@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import rows
-from retrospective.analysis.statistics import FLOOR_PAIRS, Floor
+from retrospective.analysis.statistics import Floor, floor_of
 
 CHAPTER = "lazy"
 Call = tuple[str, str]  # operation, state ("" where there is none)
@@ -139,15 +139,7 @@ def floor(frame: pd.DataFrame, **where: object) -> Floor:
         for _, part in found.sort_values("round").groupby(keys, dropna=False)
         if len(one := part["ratio_plain"].astype(float))
     ]
-    of_means: list[float] = []
-    for rounds in range(1, max((len(one) for one in logs), default=0) + 1):
-        means = [np.abs(one[: len(one) // rounds * rounds].reshape(-1, rounds).mean(axis=1)) for one in logs]
-        flat = np.concatenate(means)
-        if len(flat) < FLOOR_PAIRS:
-            break
-        of_means.append(float(np.exp(np.quantile(flat, 0.95))))
-    pairs = sum(len(one) for one in logs)
-    return Floor(of_means[0] if of_means else float("nan"), pairs, tuple(of_means))
+    return floor_of(logs)
 
 
 def missing(frame: pd.DataFrame, experiment: str) -> Mapping[tuple[str, str, str], str]:

@@ -232,6 +232,19 @@ def aa_floor(frame: pd.DataFrame) -> Floor:
     return Floor(of_means[0] if of_means else np.nan, len(aa_ratios(frame)), tuple(of_means))
 
 
+def floor_of(logs: list[np.ndarray]) -> Floor:
+    """Floor of log-ratios of A/A pairs, an array by rounds each: of single values, and of means over rounds."""
+    of_means: list[float] = []
+    for rounds in range(1, max((len(one) for one in logs), default=0) + 1):
+        means = [np.abs(one[: len(one) // rounds * rounds].reshape(-1, rounds).mean(axis=1)) for one in logs]
+        flat = np.concatenate(means)
+        if len(flat) < FLOOR_PAIRS:
+            break
+        of_means.append(float(np.exp(np.quantile(flat, 0.95))))
+    pairs = sum(len(one) for one in logs)
+    return Floor(of_means[0] if of_means else float("nan"), pairs, tuple(of_means))
+
+
 def effect_floor(frame: pd.DataFrame) -> Floor:
     """Return the floor of what the accept() chapter shows: of means over as many rounds as it has."""
     trials = frame[frame["chapter"] == "accept"] if len(frame) else frame

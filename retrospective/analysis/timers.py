@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import probes, rows
-from retrospective.analysis.statistics import FLOOR_PAIRS, Floor, usable
+from retrospective.analysis.statistics import FLOOR_PAIRS, Floor, floor_of, usable
 
 CHAPTER = "timers"
 CORES, LATENESS = "cores", "lateness"
@@ -417,12 +417,12 @@ def operations_floor(frame: pd.DataFrame) -> Floor:
         np.log(usable(part.sort_values("round")["ratio_beside"]))
         for _, part in found.groupby(keys, dropna=False)
     ]
-    return _floor(logs)
+    return floor_of(logs)
 
 
 def wall_floor(frame: pd.DataFrame, column: str = "cores", measure: str = CORES) -> Floor:
     """What the lab sees between a cell and itself: every pair of replicas of the same round."""
-    return _floor([np.log(usable(a / b)) for a, b in _replicas(frame, column, measure)])
+    return floor_of([np.log(usable(a / b)) for a, b in _replicas(frame, column, measure)])
 
 
 def lateness_floor(frame: pd.DataFrame) -> Floor:
@@ -452,16 +452,3 @@ def _replicas(frame: pd.DataFrame, column: str, measure: str) -> list[tuple[pd.S
         table = part.pivot_table(index="round", columns="label", values=column, aggfunc="last")
         pairs += [(table[a], table[b]) for a, b in combinations(table, 2)]
     return pairs
-
-
-def _floor(logs: list[np.ndarray]) -> Floor:
-    """Floor of single values and of means over consecutive rounds, as in :func:`statistics.aa_floor`."""
-    of_means: list[float] = []
-    for rounds in range(1, max((len(one) for one in logs), default=0) + 1):
-        means = [np.abs(one[: len(one) // rounds * rounds].reshape(-1, rounds).mean(axis=1)) for one in logs]
-        flat = np.concatenate(means)
-        if len(flat) < FLOOR_PAIRS:
-            break
-        of_means.append(float(np.exp(np.quantile(flat, 0.95))))
-    pairs = sum(len(one) for one in logs)
-    return Floor(of_means[0] if of_means else float("nan"), pairs, tuple(of_means))

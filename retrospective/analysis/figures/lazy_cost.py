@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrospective.analysis import laziness, probes
-from retrospective.analysis.figures.lazy_style import beside, plain_ticks, required, series_style
+from retrospective.analysis.figures.lazy_style import beside, required, series_style
 from retrospective.analysis.figures.style import (
     BLACK,
     GREY,
@@ -20,6 +20,7 @@ from retrospective.analysis.figures.style import (
     key,
     line,
     panels,
+    plain_ticks,
     styled,
 )
 from retrospective.analysis.formatting import fmt_bytes, fmt_percent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrospective.analysis import laziness, probes
-from retrospective.analysis.figures.lazy_style import beside, plain_ticks, required, series_style
+from retrospective.analysis.figures.lazy_style import beside, required, series_style
 from retrospective.analysis.figures.style import (
     BLUE,
     BROWN,
@@ -22,6 +22,7 @@ from retrospective.analysis.figures.style import (
     Site,
     key,
     panels,
+    plain_ticks,
     styled,
 )
 from retrospective.analysis.formatting import fmt_us

@@ -15,7 +15,6 @@ from retrospective.analysis.figures.lazy_style import (
     log_of_means,
     means,
     of_servers,
-    plain_ticks,
     required_of_servers,
     server_axis,
     server_style,
@@ -33,6 +32,7 @@ from retrospective.analysis.figures.style import (
     Site,
     key,
     panels,
+    plain_ticks,
     styled,
 )
 from retrospective.analysis.lazy_servers import PLAIN, Case, in_order

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
 
 from retrospective.analysis import lazy_servers, probes
 from retrospective.analysis.figures.style import (
@@ -24,6 +23,7 @@ from retrospective.analysis.figures.style import (
     Entry,
     NothingToDraw,
     Site,
+    plain_ticks,
 )
 
 if TYPE_CHECKING:
@@ -148,22 +148,6 @@ def dot_entries(reference: Site | None) -> list[Entry]:
     return entries + ([(beside, f"faint: {reference.name}")] if reference is not None else [])
 
 
-def spread_labels(places: Sequence[float], apart: float, low: float, high: float) -> list[float]:
-    """Move labels along their axis until they are ``apart`` at least, in order, as near as can be to their places."""
-    order = np.argsort(places)
-    moved = np.clip(np.asarray(places, dtype=float)[order], low, high)
-    for _ in range(200):
-        for i in range(1, len(moved)):
-            lacks = apart - (moved[i] - moved[i - 1])
-            if lacks > 0:
-                moved[i - 1] -= lacks / 2
-                moved[i] += lacks / 2
-        moved = np.clip(moved, low, high)
-    found = np.empty(len(moved))
-    found[order] = moved
-    return [float(place) for place in found]
-
-
 def required(site: Site, experiment: str, **where: object) -> pd.DataFrame:
     """Valid probes of an experiment, or ``NothingToDraw`` with the reason."""
     found = probes.trials(site.frame, experiment, **where)
@@ -176,22 +160,3 @@ def beside(site: Site | None, experiment: str, **where: object) -> pd.DataFrame 
     """The same of the reference machine, ``None`` if there is none."""
     found = probes.trials(site.frame, experiment, **where) if site is not None else None
     return found if found is not None and len(found) else None
-
-
-#: Ticks of a logarithmic axis, the more welcome ones first.
-WELCOME = (
-    *(1, 10, 100, 1000, 10_000, 2, 5, 20, 50, 200, 500, 2000, 5000, 0.5, 1.5, 3, 30, 300, 1.2, 0.8, 0.9, 1.1),
-    *(7, 70, 0.7, 1.05, 0.95),
-)
-
-
-def plain_ticks(axis: Any, low: float, high: float, most: int = 7) -> None:
-    """Plain numbers on a logarithmic axis, so few that none touches another."""
-    apart = np.log(high / low) / most
-    chosen: list[float] = []
-    for tick in WELCOME:
-        if low <= tick <= high and all(abs(np.log(tick / other)) >= apart for other in chosen):
-            chosen.append(tick)
-    axis.set_major_locator(ticker.FixedLocator(sorted(chosen)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_locator(ticker.NullLocator())

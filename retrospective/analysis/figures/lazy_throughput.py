@@ -16,12 +16,10 @@ from retrospective.analysis.figures.lazy_style import (
     means,
     of_case,
     of_servers,
-    plain_ticks,
     required_of_servers,
     server_axis,
     server_style,
     servers_of,
-    spread_labels,
 )
 from retrospective.analysis.figures.style import (
     BLACK,
@@ -31,6 +29,8 @@ from retrospective.analysis.figures.style import (
     key,
     line,
     panels,
+    plain_ticks,
+    spread_labels,
     styled,
 )
 from retrospective.analysis.lazy_servers import AMPED, HOT, LAZY, PLAIN, THREADS, URING, in_order

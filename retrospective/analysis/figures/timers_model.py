@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrospective.analysis import cost_model, timers
-from retrospective.analysis.figures.lazy_style import plain_ticks
 from retrospective.analysis.figures.style import (
     BLACK,
     DIAGONAL,
@@ -18,6 +17,7 @@ from retrospective.analysis.figures.style import (
     Site,
     key,
     panels,
+    plain_ticks,
     styled,
 )
 from retrospective.analysis.figures.timers_style import driver_style, short_number, time_axis

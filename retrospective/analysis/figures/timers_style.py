@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib import ticker
 
 from retrospective.analysis import timers
-from retrospective.analysis.figures.lazy_style import plain_ticks, spread_labels
 from retrospective.analysis.figures.style import (
     BLACK,
     BLUE,
@@ -24,6 +23,8 @@ from retrospective.analysis.figures.style import (
     VIOLET,
     NothingToDraw,
     Site,
+    plain_ticks,
+    spread_labels,
 )
 from retrospective.analysis.statistics import ratio_interval
 
