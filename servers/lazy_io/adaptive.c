@@ -2,7 +2,7 @@
  *
  * A perf event costs its thread something at every context switch, masked or disabled, as long as it is open; and a
  * process of several threads pays in each call for locking what they share. A server whose files are all in memory
- * sleeps often and blocks never: it should not pay for either. So the loop has two states, as watch_policy.h decides:
+ * blocks never, and most of its work is not its calls: it should not pay for either. So the loop has two states, as watch_policy.h decides:
  *
  *     watched   as with --watch perf: every call may block, and is taken over then
  *     aside     the event of the loop's thread is closed, and at first there is no other thread. A call is made as far

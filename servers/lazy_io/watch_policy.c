@@ -9,15 +9,16 @@
 #define CALLS_A_SLEEP_ASIDE 16
 #define CALLS_A_SLEEP_AWAKE 64
 
-/* And only if calls are what the loop does, as in a loop of reads from memory. A busy server spends three times as much
- * on the rest of a reply: then the threads that watching needs cost more than asking does, because a process of several
- * threads locks its table of descriptors in every call. */
+/* And only if calls are what the loop does, as in a loop of reads from memory. A busy server spends ten times as much on
+ * the rest of a reply: then the threads that watching needs, and the memory that it touches in each call, cost more than
+ * asking does. A process of several threads locks its table of descriptors in every call. */
 #define CPU_US_A_CALL_AWAKE 4
+#define CPU_US_A_CALL_ASIDE 8
 
 /* Calls without a block that are to pass before the watch is put aside again. To take it up costs some tens of µs, so
- * that is under 10 ns a call. It doubles when a block comes sooner than that once more. */
-#define PATIENCE_FIRST UINT64_C(16384)
-#define PATIENCE_MOST (UINT64_C(64) * PATIENCE_FIRST)
+ * that is about 10 ns a call. It doubles when a block comes sooner than that once more. */
+#define PATIENCE_FIRST UINT64_C(4096)
+#define PATIENCE_MOST (UINT64_C(256) * PATIENCE_FIRST)
 
 void watch_policy_start(struct watch_policy *policy, const struct watch_seen *seen)
 {
@@ -42,7 +43,8 @@ bool watch_policy_look(struct watch_policy *policy, bool watched, const struct w
     const uint64_t sleeps = seen->sleeps - before.sleeps, cpu_us = seen->cpu_us - before.cpu_us;
     if (!watched)
         return sleeps * CALLS_A_SLEEP_AWAKE < calls && cpu_us < calls * CPU_US_A_CALL_AWAKE;
-    return seen->calls < policy->calm_until || sleeps * CALLS_A_SLEEP_ASIDE < calls;
+    return seen->calls < policy->calm_until ||
+           (sleeps * CALLS_A_SLEEP_ASIDE < calls && cpu_us < calls * CPU_US_A_CALL_ASIDE);
 }
 
 void watch_policy_up(struct watch_policy *policy, uint64_t calls, bool for_call)

@@ -2,7 +2,8 @@
  *
  * What watching costs is paid when the thread sleeps: the kernel keeps a perf event at each of its context switches. What
  * doing without costs is paid by each call: it is asked first whether it would wait, and else takes the watch up.
- * So a loop that sleeps often and does not block does without, and a loop that blocks, or does nothing but call, does not.
+ * So a loop that does not block, and sleeps often or has much to do beside its calls, does without; one that blocks, or
+ * does nothing but call, does not.
  */
 #ifndef NAI_WATCH_POLICY_H
 #define NAI_WATCH_POLICY_H

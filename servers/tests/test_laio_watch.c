@@ -64,7 +64,7 @@ static void imagine_block(struct imagined *loop)
     loop->watched = true;
 }
 
-enum { LONG = 10000000, SERVER_US = 13, READ_US = 1 };
+enum { LONG = 10000000, SERVER_US = 13, BETWEEN_US = 6, READ_US = 1, PATIENCE = 4096 };
 
 static void check_policy(void)
 {
@@ -81,13 +81,19 @@ static void check_policy(void)
     CHECK(loop.watched, "and stays it, though it sleeps sometimes");
     after = imagine_calls(&loop, LONG, 1, SERVER_US);
     CHECK(!loop.watched && after <= 2048, "but not when it sleeps often: %llu", (unsigned long long)after);
+    imagine_block(&loop);
+    imagine_calls(&loop, LONG, 0, BETWEEN_US);
+    CHECK(loop.watched, "it stays with one that has a little to do beside its calls");
+    after = imagine_calls(&loop, LONG, 0, SERVER_US);
+    CHECK(!loop.watched && after <= 2048, "but not with a busy server that blocks no more: %llu",
+          (unsigned long long)after);
 }
 
 static void check_patience(void)
 {
     struct imagined loop = imagine();
-    uint64_t patience = 16384, most = UINT64_C(64) * 16384, after;
-    for (int i = 0; i < 10; i++) { /* it blocks as soon as it is not watched */
+    uint64_t patience = PATIENCE, most = UINT64_C(256) * PATIENCE, after;
+    for (int i = 0; i < 12; i++) { /* it blocks as soon as it is not watched */
         imagine_block(&loop);
         after = imagine_calls(&loop, LONG, 1, SERVER_US);
         CHECK(!loop.watched && after >= patience && after <= patience + 2048, "put aside after %llu, not %llu",
@@ -96,13 +102,13 @@ static void check_patience(void)
     }
     imagine_calls(&loop, LONG, 1, SERVER_US); /* aside for long: that is forgotten */
     imagine_block(&loop);
-    after = imagine_calls(&loop, 10000, 1, SERVER_US);
+    after = imagine_calls(&loop, PATIENCE / 2, 1, SERVER_US);
     imagine_block(&loop); /* and it counts from the last block */
     after = imagine_calls(&loop, LONG, 1, SERVER_US);
-    CHECK(!loop.watched && after >= 16384 && after <= 16384 + 2048, "after %llu", (unsigned long long)after);
+    CHECK(!loop.watched && after >= PATIENCE && after <= PATIENCE + 2048, "after %llu", (unsigned long long)after);
     imagine_block(&loop);
     for (int i = 0; i < 1000 && loop.watched; i++) {
-        imagine_calls(&loop, 10000, 1, SERVER_US);
+        imagine_calls(&loop, 2 * PATIENCE, 1, SERVER_US);
         imagine_block(&loop);
     }
     CHECK(loop.watched, "a loop that blocks again and again stays watched");

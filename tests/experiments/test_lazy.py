@@ -234,7 +234,7 @@ def on_traces(name, peaks=PEAKS):
     return [*traces.planned(lazy.PROFILES[name], peaks)]
 
 
-@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 30), ("paper", 25 * 60)])
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 30), ("paper", 38 * 60)])
 def test_servers_on_traces_take_their_time_and_no_more(name, most_s):
     assert sum(trial.seconds() * rounds for trial, rounds in on_traces(name)) < most_s
 
@@ -259,8 +259,8 @@ def test_the_paper_profile_has_what_claims_are_judged_on():
     }
     assert len({t.load["clients"] for t in found["fits-cpu"]}) == 1, "costs are compared at one place"
     rounds = {t.server: rounds for t, rounds in planned if t.experiment == "fits-cpu"}
-    assert {lazy_servers.PLAIN, lazy_servers.LAZY} <= {name for name, own in rounds.items() if own == 60}
-    assert min(rounds.values()) == 20
+    assert {lazy_servers.PLAIN, lazy_servers.LAZY} <= {name for name, own in rounds.items() if own >= 60}
+    assert min(rounds.values()) >= 10
     for workload, disk in itertools.product(lazy_servers.TRACES, lazy_servers.DISKS):
         case = [t for t in found["traces"] if (t.workload, t.storage.disk) == (workload, disk)]
         if case:
@@ -283,20 +283,23 @@ def test_what_is_compared_is_asked_the_same():
         assert all(len(set(names)) == len(names) for names in places.values())
 
 
-def test_whose_cpu_is_compared_runs_one_right_after_the_other():
+def test_servers_that_are_compared_run_one_right_after_the_other():
     plan = lazy.plan(lazy.PROFILES["paper"], PEAKS)
     for number in (0, 9, 10, 11, 40):
         keys = [trials.compared(one) for one in plan.round(number)]
         runs = [key for key, _ in itertools.groupby(keys) if key]
         assert len(runs) == len(set(runs)), "a group is in one piece"
-        grouped = [one for one in plan.round(number) if trials.compared(one)]
-        assert {one.experiment for one in grouped} <= {"lazy-cpu", "fits-cpu"}
-        pairs = {}
-        for one in grouped:
+        pairs, groups = {}, {}
+        for one in plan.round(number):
             if one.experiment == "lazy-cpu":
                 pairs.setdefault(trials.compared(one), []).append(one.options["engine"])
+            elif trials.compared(one):
+                groups.setdefault(trials.compared(one), []).append(one)
         assert all(sorted(engines) == sorted(settings.SERVER_ENGINES) for engines in pairs.values())
         assert len(pairs) == (6 if number < 12 else 0)
+        for group in groups.values():
+            assert len({(t.experiment, t.workload, str(t.storage), str(t.load)) for t in group}) == 1
+            assert {settings.SERVERS[t.server][0] for t in group} == {t.design for t in group}
 
 
 def test_no_time_out_can_hide_how_long_a_reply_took():
@@ -328,7 +331,7 @@ def test_a_reader_s_servers_and_clients():
         ("fits-cpu", 64),
         ("traces-open", None),
     }
-    assert len({t.label for t, _ in planned if t.experiment == "traces"}) == 3 * 2 * 2
+    assert len({t.label for t, _ in planned if t.experiment == "traces"}) == 4 * 2 * 2
 
 
 def test_the_analysis_knows_the_servers():

@@ -101,8 +101,8 @@ RICE, BERKELEY = traces.TRACES
 _SPILLS, _FITS = Storage("own", SPILLS, "warm"), Storage("own", FITS, "warm")
 _SPILLS_COLD, _FITS_COLD = Storage("own", SPILLS, "cold"), Storage("own", FITS, "cold")
 #: An arm that seeks and turns: a window must hold several answers of the slowest server to each of its clients.
-_SPILLS_2004 = Storage("2004", SPILLS, "warm")
-_SLOWLY = {"warmup_s": 0.7, "duration_s": 2.5}
+_SPILLS_2004, _SPILLS_2004_COLD = Storage("2004", SPILLS, "warm"), Storage("2004", SPILLS, "cold")
+_SLOWLY = {"warmup_s": 0.6, "duration_s": 2.2}
 _BRIEFLY = {"warmup_s": 0.2, "duration_s": 0.4}
 _GLIMPSE = {"warmup_s": 0.1, "duration_s": 0.2}
 #: A neighbour's burst lasts a second or two: of what is compared one right after the other, short windows and many
@@ -115,6 +115,7 @@ _FEW = (*_OF_2004, "NB-LAIO (uring)", "threads")
 _BESIDE = ("NB-pool", "LAIO-LAIO", "processes")
 _BEGUN = ("NB-LAIO (begun)", "NB-B (begun)")
 _JUDGED = (*_FEW, *_BEGUN, "NB-pool")
+_ON_ONE_ARM = (*_OF_2004, "threads", *_BEGUN)
 #: What laziness costs where all is in memory: nothing, it is said of these; these pay for processes or for each recv.
 _TO_BE_ALIKE = ("NB-B", "NB-LAIO", "NB-LAIO (uring)", "NB-LAIO (nowait)")
 _TO_BE_DEARER = ("NB-AMPED", "LAIO-LAIO", "LAIO-LAIO (uring)")
@@ -206,21 +207,26 @@ PROFILES = {
         calibration_steps=6,
         rounds_by={"lazy-cpu": 12, "surface": 3},
         parts=(
-            # Beyond the tenth round there is nothing but CPU per reply. Who is to be alike within ±5 % has many rounds.
-            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 60, clients=(64,), **_IN_TURN),
-            Part("fits-cpu", RICE, _FITS, _TO_BE_DEARER, 20, clients=(64,), **_IN_TURN),
-            # A peak is one of these places, and so is that of whom it is compared with: as many rounds at each.
-            Part("traces", RICE, _SPILLS, _JUDGED, 10, clients=(64, 256, MOST_CLIENTS), duration_s=0.8),
-            Part("traces", BERKELEY, _SPILLS, (*_FEW, *_BEGUN), 10, clients=(64, 256), duration_s=0.8),
-            Part(
-                "traces", RICE, _SPILLS_2004, (*_OF_2004, *_BEGUN, "threads"), 6, clients=(16, 64), **_SLOWLY
-            ),
+            # Who is to be alike within ±5 % has many rounds.
+            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 70, clients=(64,), **_IN_TURN),
+            Part("fits-cpu", RICE, _FITS, _TO_BE_DEARER, 12, clients=(64,), **_IN_TURN),
+            # A peak is one of these places, and so is that of whom it is compared with: at each there are at least half
+            # as many rounds as where there are many clients, which decides most claims.
+            Part("traces", RICE, _SPILLS, _JUDGED, 10, clients=(64, 256), duration_s=0.8),
+            Part("traces", RICE, _SPILLS, _JUDGED, 20, clients=(MOST_CLIENTS,), duration_s=0.8),
+            Part("traces", BERKELEY, _SPILLS, (*_FEW, *_BEGUN), 10, clients=(256,), duration_s=0.8),
+            Part("traces", BERKELEY, _SPILLS, (*_FEW, *_BEGUN), 5, clients=(64,), duration_s=0.8),
+            Part("traces", RICE, _SPILLS_2004, _ON_ONE_ARM, 10, clients=(16,), **_SLOWLY),
+            Part("traces", RICE, _SPILLS_2004, _ON_ONE_ARM, 20, clients=(64,), **_SLOWLY),
+            Part("traces", BERKELEY, _SPILLS_2004, _ON_ONE_ARM[:-1], 15, clients=(64,), **_SLOWLY),
             Part("traces", RICE, _SPILLS, tuple(SERVERS), 2, clients=(MOST_CLIENTS,), duration_s=0.8),
             Part("traces", RICE, _SPILLS, _BESIDE[1:], 2, clients=(64, 256), duration_s=0.8),
             Part("traces", RICE, _SPILLS, (*_FEW, *_BEGUN, *_BESIDE), 2, clients=(1, 16), duration_s=0.8),
             Part("traces-open", RICE, _SPILLS, _FEW[:4], 5, loads=(0.5, 0.9)),
             Part("traces-cold", RICE, _SPILLS_COLD, _FEW, 4, clients=(256,)),
             Part("traces-cold", RICE, _FITS_COLD, _FEW, 2, clients=(256,)),
+            Part("traces-cold", BERKELEY, _SPILLS_COLD, _FEW, 2, clients=(256,)),
+            Part("traces-cold", RICE, _SPILLS_2004_COLD, _ON_ONE_ARM[:4], 3, clients=(64,), **_SLOWLY),
         ),
     ),
 }

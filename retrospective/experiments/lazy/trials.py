@@ -184,16 +184,15 @@ def servers_under_load(profile: Profile, peaks: Mapping[str, float]) -> Iterator
 
 
 def compared(planned: Probe | Trial) -> tuple[Any, ...] | None:
-    """Return what a trial shares with those that its CPU time per reply is compared with; ``None`` for all others.
+    """Return what a trial of a server shares with those that it is compared with; ``None`` for a probe.
 
-    There a few percent decide, so a :class:`Plan` has those that share it follow one another.
+    A few percent decide, and a neighbour's burst lasts seconds: a :class:`Plan` has those that share it follow one
+    another.
     """
     if isinstance(planned, Probe):
         return None
-    return {
-        "lazy-cpu": ("lazy-cpu", planned.workload, planned.x_ratio),
-        "fits-cpu": ("fits-cpu", planned.workload),
-    }.get(planned.experiment)
+    place = planned.x_ratio or planned.load.get("clients")
+    return (planned.experiment, planned.workload, planned.storage, place)
 
 
 PROBES = {
