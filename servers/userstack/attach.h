@@ -1,0 +1,28 @@
+/* attach.h: what carries a stack's frames, chosen by a word on a command line:
+ *
+ *     packet:INTERFACE        one interface, by packet(7): attach_packet.c
+ *     switch:SOCKET           a port of the switch that listens on that Unix socket: attach_switch.c, switch/
+ *     switch:SOCKET,ports=LOW-HIGH   the same, of an address that several stacks share: only these TCP and UDP ports
+ */
+#ifndef NAI_ATTACH_H
+#define NAI_ATTACH_H
+
+#include "stack.h"
+
+struct attachment;
+
+/* NULL, with one line in *error that says what to do. The wire is filled in, and serves until attach_close(). */
+struct attachment *attach_open(const char *where, const struct stack_address *address, struct wire *wire, char *error,
+                               size_t error_bytes);
+void attach_close(struct attachment *attachment);
+
+/* Hand the frames that have arrived, at most `batch`, to the stack. Returns how many. */
+unsigned attach_input(struct attachment *attachment, struct stack *stack, unsigned batch);
+/* Send what the stack has committed, with one doorbell. To be called once a batch of work. */
+void attach_flush(struct attachment *attachment);
+/* Sleep until a frame has come, so many nanoseconds have passed (below 0: for ever), or a signal came. Flushes first.
+ * Returns at once if there is a frame already. */
+void attach_wait(struct attachment *attachment, int64_t ns);
+uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take */
+
+#endif
