@@ -208,7 +208,7 @@ PROFILES = {
         rounds_by={"lazy-cpu": 12, "surface": 3},
         parts=(
             # Who is to be alike within ±5 % has many rounds.
-            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 70, clients=(64,), **_IN_TURN),
+            Part("fits-cpu", RICE, _FITS, _TO_BE_ALIKE, 56, clients=(64,), **_IN_TURN),
             Part("fits-cpu", RICE, _FITS, _TO_BE_DEARER, 12, clients=(64,), **_IN_TURN),
             # A peak is one of these places, and so is that of whom it is compared with: at each there are at least half
             # as many rounds as where there are many clients, which decides most claims.
