@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from retrospective.analysis import statistics as st
 
@@ -47,6 +48,37 @@ def test_ratios_without_a_logarithm_are_dropped_and_counted(unusable):
     effect = st.ratio_interval([1.2, unusable, 1.3])
     assert (effect.n, effect.dropped) == (2, 1)
     assert effect.value == pytest.approx(np.sqrt(1.2 * 1.3))
+
+
+def test_a_trimmed_mean_of_few_is_no_other():
+    ratios = np.exp(np.linspace(-0.1, 0.2, 19))
+    assert st.trimmed_interval(ratios) == st.ratio_interval(ratios)
+
+
+def test_a_trimmed_interval_is_yuen_s():
+    logs = np.random.default_rng(7).normal(0.03, 0.1, 30)
+    effect = st.trimmed_interval([*np.exp(logs), np.nan])
+    assert (effect.n, effect.dropped) == (18, 1)
+    assert effect.mean == pytest.approx(scipy.stats.trim_mean(logs, 0.2))
+    test = scipy.stats.ttest_ind(
+        logs, np.zeros(30), trim=0.2, equal_var=False
+    )  # of one sample, beside a constant
+    assert effect.mean / effect.error == pytest.approx(test.statistic)
+    assert effect.p_unlike() == pytest.approx(test.pvalue)
+
+
+def test_a_trimmed_interval_covers_95_percent_and_bursts_hardly_widen_it():
+    rng = np.random.default_rng(11)
+    hits, widths = 0, []
+    for _ in range(1000):
+        logs = rng.normal(0.02, 0.02, 60)
+        plain = st.trimmed_interval(np.exp(logs))
+        logs[rng.integers(0, 60, 6)] += rng.choice([-0.35, 0.35], 6)  # a burst hits either member of a pair
+        spoilt = st.trimmed_interval(np.exp(logs))
+        hits += spoilt.low <= np.exp(0.02) <= spoilt.high
+        widths.append(np.log(spoilt.high / spoilt.low) / np.log(plain.high / plain.low))
+    assert 930 <= hits <= 980
+    assert np.mean(widths) < 1.3
 
 
 def test_one_ratio_has_a_value_but_no_interval():

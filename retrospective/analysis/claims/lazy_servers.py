@@ -30,7 +30,7 @@ from retrospective.analysis.lazy_servers import (
     Case,
 )
 from retrospective.analysis.mechanisms import Cause, Mechanism
-from retrospective.analysis.statistics import MATCHES, NEGLIGIBLE, Test
+from retrospective.analysis.statistics import MATCHES, NEGLIGIBLE, Test, trimmed_interval
 
 ABSTRACT_BEST = 1.24  # peak throughput, over the next best alternative in one case
 ABSTRACT_THTTPD = 1.38  # "over 38 %", thttpd
@@ -122,7 +122,7 @@ def _costs_the_same(servers: tuple[str, ...]) -> Tests:
             for server in servers
             for workload, ratios in lazy_servers.costs(evidence.frame, server).items()
             for test in tested(
-                f"{workload}, fits: CPU per reply, {server} ÷ {PLAIN}", effect(ratios), "alike"
+                f"{workload}, fits: CPU per reply, {server} ÷ {PLAIN}", trimmed_interval(ratios), "alike"
             )
         ]
 

@@ -36,7 +36,7 @@ from retrospective.analysis.figures.style import (
     styled,
 )
 from retrospective.analysis.lazy_servers import PLAIN, Case, in_order
-from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, mean_interval, ratio_interval
+from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, mean_interval, trimmed_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,7 @@ def fits(site: Site, reference: Site | None = None) -> Figure:
 def _cost(cell: Axes, found: pd.DataFrame, workload: str, server: str, y: float, *, faint: bool) -> None:
     mine = found[found["workload"] == workload] if len(found) else found
     ratios = lazy_servers.over(mine, "server_cpu_us_per_reply", server, PLAIN)
-    wide, narrow = ratio_interval(ratios), ratio_interval(ratios, 2 * CONFIDENCE - 1)
+    wide, narrow = trimmed_interval(ratios), trimmed_interval(ratios, 2 * CONFIDENCE - 1)
     dot(cell, np.array([wide.value, wide.low, wide.high]), y, server, faint=faint)
     if narrow.decided and not faint:
         cell.plot(

@@ -25,7 +25,7 @@ from retrospective.analysis.lazy_servers import (
     Case,
     in_order,
 )
-from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, ratio_interval
+from retrospective.analysis.statistics import CONFIDENCE, NEGLIGIBLE, trimmed_interval
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, mean, ratio
 
 EXPERIMENTS = ("traces", "traces-open", "traces-cold", "fits-cpu")
@@ -257,14 +257,14 @@ def _fits(frame: pd.DataFrame) -> Values:
     for workload, part in found.groupby("workload") if len(found) else ():
         for server in in_order(part["server"].unique()):
             ratios = lazy_servers.over(part, "server_cpu_us_per_reply", server, PLAIN)
-            narrow = ratio_interval(ratios, 2 * CONFIDENCE - 1)
+            wide, narrow = trimmed_interval(ratios), trimmed_interval(ratios, 2 * CONFIDENCE - 1)
             inside = narrow.decided and narrow.low > 1 / NEGLIGIBLE and narrow.high < NEGLIGIBLE
             listed_rows.append(
                 {
                     "workload": str(workload),
                     "server": server,
                     "cpu": _number(_mean(part, server, "server_cpu_us_per_reply")),
-                    "ratio": MISSING if server == PLAIN else _ratio(ratios),
+                    "ratio": MISSING if server == PLAIN else ratio(wide),
                     "within": MISSING if server == PLAIN or not narrow.decided else "yes" if inside else "no",
                 }
             )
