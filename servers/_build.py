@@ -39,6 +39,7 @@ PROGRAMS = {
     "timercost": "timers/bench/timercost",
     "ticker": "timers/drivers/ticker",
     "stackhost": "userstack/stackhost",
+    "stackswitch": "userstack/stackswitch",
 }
 
 

@@ -1,34 +1,30 @@
-/* stackhost.c: a host that consists of the user-level stack: services for a peer to talk to, on an interface.
+/* stackhost.c: a host that consists of the user-level stack: services for a peer to talk to, on an interface or a switch.
  *
- *     stackhost --interface NAME --address IP [--connect IP:PORT --bytes N] …   (--help has all)
+ *     stackhost --attach WHERE --address IP[/BITS] [--connect IP:PORT --bytes N] …   (--help has all)
  *
  * Port 7 echoes, port 9 discards, port 19 sends bytes until its peer closes (RFC 862, 863, 864). With --connect it opens a
  * connection, sends so many bytes of the pattern (i × 31 mod 251), and ends when the peer has closed. It is ready when it
  * has printed a line; at SIGTERM or the end it prints its counters, one a line, and exits with 0; 1 if the connection failed.
  */
 #include "arguments.h"
-#include "attach_packet.h"
-#include "socket.h"
+#include "host.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
-enum { ECHO = 7, DISCARD = 9, CHARGEN = 19, CALLER = 1, EVENTS = 64, BUFFER = 16384, BATCH = 256 };
+enum { ECHO = 7, DISCARD = 9, CHARGEN = 19, CALLER = 1, EVENTS = 64, BUFFER = 16384 };
 
 static volatile sig_atomic_t ending;
 
 static void end(int signal) { (void)signal, ending = 1; }
 
-struct host {
-    struct stack *stack;
-    struct attach_packet *attachment;
+struct services {
+    struct host host;
+    struct stack *stack; /* the host's */
     int listeners[3];
     int caller; /* of --connect, or -1 */
     uint64_t to_send, sent;
@@ -37,13 +33,6 @@ struct host {
 
 static const uint16_t ports[3] = {ECHO, DISCARD, CHARGEN};
 
-static uint64_t now_ticks(uint32_t tick_us)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return ((uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000) / tick_us;
-}
-
 static void fill(uint8_t *buffer, uint64_t from, uint32_t bytes)
 {
     for (uint32_t i = 0; i < bytes; i++)
@@ -51,7 +40,7 @@ static void fill(uint8_t *buffer, uint64_t from, uint32_t bytes)
 }
 
 /* What the caller's connection has still to send. */
-static void send_pattern(struct host *h, int socket)
+static void send_pattern(struct services *h, int socket)
 {
     uint8_t buffer[BUFFER];
     while (h->sent < h->to_send) {
@@ -67,7 +56,7 @@ static void send_pattern(struct host *h, int socket)
     }
 }
 
-static void serve(struct host *h, int socket, uint64_t service)
+static void serve(struct services *h, int socket, uint64_t service)
 {
     uint8_t buffer[BUFFER];
     int got = -EAGAIN;
@@ -97,14 +86,14 @@ static void serve(struct host *h, int socket, uint64_t service)
     us_close(h->stack, socket);
 }
 
-static void accept_all(struct host *h, int listener, uint64_t service)
+static void accept_all(struct services *h, int listener, uint64_t service)
 {
     for (int socket; (socket = us_accept(h->stack, listener, NULL)) >= 0;)
         us_interest(h->stack, socket, service == DISCARD ? US_READABLE : US_READABLE | US_WRITABLE, service);
 }
 
 /* True if there may be more. */
-static bool handle_events(struct host *h)
+static bool handle_events(struct services *h)
 {
     struct us_event events[EVENTS];
     int n = us_wait(h->stack, events, EVENTS);
@@ -122,21 +111,12 @@ static bool handle_events(struct host *h)
     return n == EVENTS;
 }
 
-static void run(struct host *h, uint32_t tick_us)
+static void run(struct services *h)
 {
     while (!ending) {
-        uint64_t now = now_ticks(tick_us), due;
-        stack_advance(h->stack, now);
-        unsigned frames = attach_packet_input(h->attachment, h->stack, BATCH);
+        host_turn(&h->host);
         bool more = handle_events(h);
-        attach_packet_flush(h->attachment);
-        if (frames > 0 || more)
-            continue;
-        int64_t wait_us = stack_next(h->stack, &due) ? (int64_t)(due - now_ticks(tick_us)) * tick_us : 1000000;
-        struct timespec wait = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
-        struct pollfd readable = {.fd = attach_packet_descriptor(h->attachment), .events = POLLIN};
-        if (wait_us > 0)
-            ppoll(&readable, 1, &wait, NULL);
+        host_wait(&h->host, more ? 0 : 1000000000);
     }
 }
 
@@ -148,6 +128,20 @@ static uint32_t address_of(const char *option, const char *text)
     return ntohl(ip.s_addr);
 }
 
+/* Bits of the network, after a slash. */
+static uint32_t netmask_of(char *own)
+{
+    char *slash = strchr(own, '/'), *end = "";
+    unsigned long bits = 24;
+    if (slash != NULL) {
+        *slash = '\0';
+        bits = strtoul(slash + 1, &end, 10);
+    }
+    if (bits < 1 || bits > 32 || *end != '\0')
+        fail(2, "--address: the network has 1 to 32 bits, like 10.0.0.2/24");
+    return 0xffffffff << (32 - bits);
+}
+
 static struct us_endpoint endpoint_of(const char *option, const char *text)
 {
     char ip[16] = "";
@@ -157,69 +151,67 @@ static struct us_endpoint endpoint_of(const char *option, const char *text)
     return (struct us_endpoint){address_of(option, ip), (uint16_t)port};
 }
 
+static void print_counters(const struct services *h)
+{
+    const char *name;
+    uint64_t value, lost = attach_lost(h->host.attachment);
+    for (unsigned i = 0; stack_counter(h->stack, i, &name, &value); i++)
+        if (value > 0)
+            printf("%s %llu\n", name, (unsigned long long)value);
+    if (lost > 0)
+        printf("attach_lost %llu\n", (unsigned long long)lost);
+}
+
 int main(int argc, char **argv)
 {
-    const char *interface = NULL, *own = NULL, *gateway = NULL, *connect = NULL;
+    const char *where = NULL, *own = NULL, *gateway = NULL, *connect = NULL;
     struct stack_limits limits = stack_default_limits();
-    struct host host = {.caller = -1};
-    uint64_t tick = 100, min_rto_us = limits.min_rto_us;
+    struct services services = {.caller = -1};
+    uint64_t tick_us = 100, min_rto_us = limits.min_rto_us;
     const struct argument table[] = {
-        {"interface", ARGUMENT_TEXT, &interface, 0, 0, "NAME", "the Ethernet interface to be on"},
-        {"address", ARGUMENT_TEXT, &own, 0, 0, "IP", "of the stack, in a network of 24 bits; not the kernel's own"},
+        {"attach", ARGUMENT_TEXT, &where, 0, 0, "WHERE", "packet:INTERFACE, or switch:SOCKET[,ports=LOW-HIGH]"},
+        {"address", ARGUMENT_TEXT, &own, 0, 0, "IP[/BITS]", "of the stack, in a network of so many bits (24); not the kernel's own"},
         {"gateway", ARGUMENT_TEXT, &gateway, 0, 0, "IP", "to other networks"},
-        {"tick-us", ARGUMENT_INTEGER, &tick, 10, 10000, "N", "granularity of its timers"},
+        {"tick-us", ARGUMENT_INTEGER, &tick_us, 10, 10000, "N", "granularity of its timers"},
         {"min-rto-us", ARGUMENT_INTEGER, &min_rto_us, 10, 10000000, "N", "least retransmission time-out"},
         {"congestion", ARGUMENT_CHOICE, &limits.congestion, 0, 0, "reno|cubic", "congestion control"},
         {"connect", ARGUMENT_TEXT, &connect, 0, 0, "IP:PORT", "open a connection, and end with it"},
-        {"bytes", ARGUMENT_INTEGER, &host.to_send, 0, 1e15, "N", "to be sent on that connection"},
+        {"bytes", ARGUMENT_INTEGER, &services.to_send, 0, 1e15, "N", "to be sent on that connection"},
     };
-    arguments_read(argc, argv, "stackhost --interface NAME --address IP", table, sizeof table / sizeof *table);
-    if (interface == NULL || own == NULL)
-        fail(2, "--interface and --address are needed");
-    uint32_t tick_us = (uint32_t)tick;
-    limits.min_rto_us = (uint32_t)min_rto_us;
-    struct stack_address address = {
-        .ip = address_of("address", own),
-        .netmask = 0xffffff00,
-        .gateway = gateway == NULL ? 0 : address_of("gateway", gateway),
-    };
+    arguments_read(argc, argv, "stackhost --attach WHERE --address IP[/BITS]", table, sizeof table / sizeof *table);
+    if (where == NULL || own == NULL)
+        fail(2, "--attach and --address are needed");
+    char ip[32];
+    snprintf(ip, sizeof ip, "%s", own);
+    struct stack_address address = {.netmask = netmask_of(ip)};
+    address.ip = address_of("address", ip);
+    address.gateway = gateway == NULL ? 0 : address_of("gateway", gateway);
     struct us_endpoint destination = {0, 0};
     if (connect != NULL)
         destination = endpoint_of("connect", connect);
-    char error[256];
-    struct wire wire;
-    host.attachment = attach_packet_open(interface, &wire, error, sizeof error);
-    if (host.attachment == NULL)
-        fail(3, "%s", error);
-    limits.tick_ns = tick_us * 1000;
+    limits.tick_ns = (uint32_t)tick_us * 1000;
+    limits.min_rto_us = (uint32_t)min_rto_us;
     limits.time_wait_ms = 1000;
-    if (getrandom(limits.key, sizeof limits.key, 0) != sizeof limits.key)
-        fail(3, "getrandom: %s", strerror(errno));
-    host.stack = stack_open(&limits, &wire, &address, now_ticks(tick_us));
-    if (host.stack == NULL)
-        fail(2, "the stack: %s; --address must be a host's", strerror(errno));
+    char error[256];
+    if (host_open(&services.host, where, &address, &limits, error, sizeof error) != 0)
+        fail(3, "%s", error);
+    services.stack = services.host.stack;
     signal(SIGTERM, end);
     signal(SIGINT, end);
     for (int k = 0; k < 3; k++) {
-        host.listeners[k] = us_listen(host.stack, ports[k], 128);
-        us_interest(host.stack, host.listeners[k], US_READABLE, 0);
+        services.listeners[k] = us_listen(services.stack, ports[k], 128);
+        us_interest(services.stack, services.listeners[k], US_READABLE, 0);
     }
     if (destination.port != 0) {
-        host.caller = us_connect(host.stack, destination, 0);
-        if (host.caller < 0)
-            fail(2, "--connect %s: %s", connect, strerror(-host.caller));
-        us_interest(host.stack, host.caller, US_READABLE | US_WRITABLE, CALLER);
+        services.caller = us_connect(services.stack, destination, 0);
+        if (services.caller < 0)
+            fail(2, "--connect %s: %s", connect, strerror(-services.caller));
+        us_interest(services.stack, services.caller, US_READABLE | US_WRITABLE, CALLER);
     }
     puts("ready");
     fflush(stdout);
-    run(&host, tick_us);
-    const char *name;
-    uint64_t value;
-    for (unsigned i = 0; stack_counter(host.stack, i, &name, &value); i++)
-        if (value > 0)
-            printf("%s %llu\n", name, (unsigned long long)value);
-    attach_packet_flush(host.attachment);
-    stack_close(host.stack);
-    attach_packet_close(host.attachment);
-    return host.failed;
+    run(&services);
+    print_counters(&services);
+    host_close(&services.host);
+    return services.failed;
 }

@@ -79,6 +79,13 @@ def test_the_timer_domain_under_the_thread_sanitizer():
     assert "WARNING: ThreadSanitizer" not in done.stderr
 
 
+def test_the_switch_under_the_thread_sanitizer():
+    """Rings between threads, and stacks as threads of one process."""
+    done = run([servers.test_program("test_switch_threads", "tsan")], 300, **TSAN)
+    assert done.returncode == 0, done.stderr[-8000:]
+    assert "WARNING: ThreadSanitizer" not in done.stderr
+
+
 def test_fibers_on_aarch64(tmp_path):
     """The other processor's switch, compiled by a cross compiler and run by an emulator."""
     missing = [tool for tool in CROSS if shutil.which(tool) is None]

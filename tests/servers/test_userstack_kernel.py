@@ -40,8 +40,8 @@ def stackhost(lab, folder, eventually, *options):
     with output.open("wb") as file:
         words = [
             servers.binary("stackhost", "asan"),
-            "--interface",
-            lab.interface,
+            "--attach",
+            f"packet:{lab.interface}",
             "--address",
             ADDRESS,
             *options,

@@ -1,0 +1,333 @@
+/* test_switch.c: ports of the switch: who gets one, what reaches it, what it cannot do to others. */
+#include "bytes.h"
+#include "check.h"
+#include "switch_fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { A = 0x0a000001, B, C, D, SLOTS = 128 };
+
+int checks_failed;
+
+static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+static uint8_t frame[WIRE_FRAME_MAX];
+
+static uint64_t of(const struct fabric *f, const struct guest *g, enum ledger_index index) { return fixture_ledger(f, g, index); }
+
+/* Send it, and say how many of the guests have received something then. */
+static unsigned reaches(struct fabric *f, struct guest *from, uint32_t bytes, struct guest *guests, unsigned count, unsigned *last)
+{
+    uint8_t got[WIRE_FRAME_MAX];
+    unsigned reached = 0;
+    NEED(fixture_send(from, frame, bytes));
+    fabric_turn(f);
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t n = fixture_receive(&guests[i], got, NULL);
+        if (n == 0)
+            continue;
+        CHECK(n == bytes && memcmp(got, frame, bytes) == 0, "guest %u got another frame", i);
+        reached++;
+        *last = i;
+    }
+    return reached;
+}
+
+static void test_who_gets_a_port(void)
+{
+    struct fabric *f = fixture_fabric(3, 16, 1, NULL);
+    struct guest a, b, c, d;
+    const struct hello good = {.magic = HELLO_MAGIC, .ip = A};
+    struct hello bad[] = {good, good, good, good, good, good, good, good};
+    bad[0].magic++;
+    bad[1].ip = 0;
+    bad[2].ip = 0x7f000001;
+    bad[3].ip = 0xffffffff;
+    bad[4].low = 5;
+    bad[5].high = 5;
+    bad[6].low = 6, bad[6].high = 5;
+    bad[7].mac[0] = 1;
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(fixture_ask(f, &a, &bad[i]) == EINVAL, "bad hello %u", i);
+    for (size_t cut = 0; cut < sizeof good; cut++) {
+        struct welcome welcome;
+        int files[HELLO_DESCRIPTORS];
+        CHECK(fabric_join(f, &good, cut, &welcome, files) == -EINVAL, "cut at %zu", cut);
+    }
+    CHECK(fixture_ask(f, &a, &good) == 0, "A");
+    CHECK(fixture_ask(f, &b, &good) == EADDRINUSE, "A again");
+    struct hello shared = {.magic = HELLO_MAGIC, .ip = A, .low = 1, .high = 9};
+    CHECK(fixture_ask(f, &b, &shared) == EADDRINUSE, "A has all ports");
+    shared.ip = B;
+    CHECK(fixture_ask(f, &b, &shared) == 0, "B, ports 1 to 9");
+    shared.low = 9, shared.high = 20;
+    CHECK(fixture_ask(f, &c, &shared) == EADDRINUSE, "9 is taken");
+    shared.low = 10;
+    shared.mac[5] = 1;
+    CHECK(fixture_ask(f, &c, &shared) == EADDRINUSE, "another MAC for one address");
+    shared.mac[5] = 0;
+    CHECK(fixture_ask(f, &c, &shared) == 0, "B, ports 10 to 20");
+    CHECK(memcmp(b.mac, c.mac, 6) == 0 && memcmp(a.mac, b.mac, 6) != 0, "a MAC an address");
+    CHECK(fixture_ask(f, &d, &(struct hello){.magic = HELLO_MAGIC, .ip = D}) == EMFILE, "no port is left");
+    /* Neither side can take memory from under the other. */
+    CHECK(ftruncate(a.memory_file, 0) != 0 && errno == EPERM, "sealed against shrinking");
+    CHECK(ftruncate(a.memory_file, 1 << 30) != 0 && errno == EPERM, "sealed against growing");
+    CHECK(fcntl(a.memory_file, F_ADD_SEALS, F_SEAL_WRITE) != 0, "and against more seals");
+    fixture_leave(f, &a);
+    CHECK(fixture_ask(f, &a, &good) == 0, "A is free again");
+    fixture_leave(f, &b);
+    CHECK(fixture_ask(f, &b, &(struct hello){.magic = HELLO_MAGIC, .ip = B}) == EADDRINUSE, "of B ports 10 to 20 are taken");
+    shared.low = 1, shared.high = 9;
+    CHECK(fixture_ask(f, &b, &shared) == 0, "B, ports 1 to 9, again");
+    fixture_leave(f, &a), fixture_leave(f, &b), fixture_leave(f, &c);
+    fabric_close(f);
+}
+
+static void test_addresses(void)
+{
+    struct fabric *f = fixture_fabric(8, SLOTS, 1, NULL);
+    struct guest g[3];
+    unsigned last = 9;
+    for (uint32_t i = 0; i < 3; i++)
+        fixture_join(f, &g[i], A + i);
+    uint32_t bytes = fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 1000);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 1 && last == 1, "to B");
+    CHECK(of(f, &g[1], LEDGER_frames_out) == 1 && of(f, &g[1], LEDGER_bytes_out) == bytes, "B's account");
+    CHECK(of(f, &g[0], LEDGER_frames_in) == 1 && of(f, &g[0], LEDGER_bytes_in) == bytes, "A's account");
+    /* Only as itself. */
+    fixture_udp(frame, &g[2], &g[1], 7, 8, 5, 10);
+    CHECK(reaches(f, &g[0], 60, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_spoofed) == 1, "as C");
+    fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 10);
+    put32(frame + 26, C);
+    CHECK(reaches(f, &g[0], 60, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_spoofed) == 2, "from C's address");
+    bytes = fixture_arp(frame, &g[0], 2, g[1].mac, B);
+    put32(frame + 28, C);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_spoofed) == 3, "as C by ARP");
+    /* The address's MAC, or nobody's. */
+    fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 10);
+    frame[5] ^= 1;
+    CHECK(reaches(f, &g[0], 60, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_unknown) == 1, "another MAC");
+    fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 10);
+    put32(frame + 30, D);
+    CHECK(reaches(f, &g[0], 60, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_unknown) == 2, "nobody's address");
+    put16(frame + 12, 0x86dd);
+    CHECK(reaches(f, &g[0], 60, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_type) == 1, "IPv6");
+    fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 10);
+    for (uint32_t cut = 0; cut < 34; cut++)
+        CHECK(reaches(f, &g[0], cut, g, 3, &last) == 0, "cut at %u", cut);
+    CHECK(of(f, &g[0], LEDGER_drop_malformed) == 34, "%llu", (unsigned long long)of(f, &g[0], LEDGER_drop_malformed));
+    /* A question goes to whom it is about. */
+    bytes = fixture_arp(frame, &g[0], 1, everybody, C);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 1 && last == 2, "who has C");
+    bytes = fixture_arp(frame, &g[2], 2, g[0].mac, A);
+    CHECK(reaches(f, &g[2], bytes, g, 3, &last) == 1 && last == 0, "C has");
+    bytes = fixture_arp(frame, &g[0], 1, everybody, D);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 0, "nobody has D");
+    /* An announcement to all others, but not without end. */
+    bytes = fixture_arp(frame, &g[0], 1, everybody, A);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 2, "announced");
+    unsigned heard = 0;
+    for (int i = 0; i < 1000; i++)
+        heard += reaches(f, &g[0], bytes, g, 3, &last) == 2;
+    CHECK(heard == FLOODS_AT_ONCE - 1, "%u announcements", heard);
+    CHECK(of(f, &g[0], LEDGER_drop_flood) == 1000 - heard, "and the others counted");
+    fixture_ns += 1000000000 / FLOODS_PER_S;
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 2, "some time later");
+    bytes = fixture_arp(frame, &g[1], 1, everybody, B);
+    CHECK(reaches(f, &g[1], bytes, g, 3, &last) == 2, "at the expense of no other");
+    for (uint32_t i = 0; i < 3; i++)
+        fixture_leave(f, &g[i]);
+    fabric_close(f);
+}
+
+/* An ICMP error about a UDP packet that went from `quoted` to `from`. */
+static uint32_t icmp_error(const struct guest *from, const struct guest *quoted, uint16_t quoted_port, uint16_t own_port)
+{
+    uint8_t inner[WIRE_FRAME_MAX], *icmp = frame + 34;
+    fixture_udp(inner, quoted, from, quoted_port, own_port, 1, 0);
+    fixture_udp(frame, from, quoted, 0, 0, 1, 20);
+    frame[23] = 1;
+    memset(icmp, 0, 8);
+    icmp[0] = 3;
+    memcpy(icmp + 8, inner + 14, 28);
+    return 34 + 8 + 28;
+}
+
+static void test_shared_address(void)
+{
+    struct fabric *f = fixture_fabric(8, SLOTS, 1, NULL);
+    struct guest g[3];
+    unsigned last = 9;
+    fixture_join(f, &g[0], A);
+    for (uint16_t i = 0; i < 2; i++)
+        NEED(fixture_ask(f, &g[i + 1], &(struct hello){.magic = HELLO_MAGIC, .ip = B, .low = (uint16_t)(1 + 100 * i),
+                                                         .high = (uint16_t)(100 + 100 * i)}) == 0);
+    for (uint16_t port = 1; port <= 200; port++) {
+        uint32_t bytes = fixture_udp(frame, &g[0], &g[1], 7, port, 5, 10);
+        CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 1 && last == 1 + (port - 1u) / 100, "port %u", port);
+    }
+    uint32_t bytes = fixture_udp(frame, &g[0], &g[1], 7, 201, 5, 10);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_no_port) == 1, "nobody's port");
+    put16(frame + 20, 0x2000);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 0 && of(f, &g[0], LEDGER_drop_fragment) == 1, "a fragment");
+    bytes = fixture_udp(frame, &g[1], &g[0], 100, 7, 5, 10);
+    CHECK(reaches(f, &g[1], bytes, g, 3, &last) == 1 && last == 0, "from its own port");
+    bytes = fixture_udp(frame, &g[1], &g[0], 101, 7, 5, 10);
+    CHECK(reaches(f, &g[1], bytes, g, 3, &last) == 0 && of(f, &g[1], LEDGER_drop_spoofed) == 1, "from the other's");
+    bytes = icmp_error(&g[0], &g[2], 150, 9);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 1 && last == 2, "an error about what port 150 sent");
+    bytes = icmp_error(&g[1], &g[0], 9, 50);
+    CHECK(reaches(f, &g[1], bytes, g, 3, &last) == 1 && last == 0, "an error about what came to port 50");
+    bytes = icmp_error(&g[1], &g[0], 9, 150);
+    CHECK(reaches(f, &g[1], bytes, g, 3, &last) == 0 && of(f, &g[1], LEDGER_drop_spoofed) == 2, "about the other's");
+    /* One is asked, and both hear the answer. */
+    bytes = fixture_arp(frame, &g[0], 1, everybody, B);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 1 && last == 1, "who has B");
+    bytes = fixture_arp(frame, &g[0], 2, g[1].mac, B);
+    CHECK(reaches(f, &g[0], bytes, g, 3, &last) == 2, "A has");
+    fixture_leave(f, &g[1]);
+    bytes = fixture_arp(frame, &g[0], 1, everybody, B);
+    CHECK(reaches(f, &g[0], bytes, &g[2], 1, &last) == 1, "the other answers now");
+    fixture_leave(f, &g[0]), fixture_leave(f, &g[2]);
+    fabric_close(f);
+}
+
+static void test_bounds(void)
+{
+    struct fabric *f = fixture_fabric(3, SLOTS, 1, NULL);
+    struct guest g[3];
+    uint8_t got[WIRE_FRAME_MAX];
+    for (uint32_t i = 0; i < 3; i++)
+        fixture_join(f, &g[i], A + i);
+    uint32_t bytes = fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 0);
+    while (fixture_send(&g[0], frame, bytes))
+        ;
+    bytes = fixture_udp(frame, &g[2], &g[1], 7, 8, 6, 0);
+    fixture_send(&g[2], frame, bytes);
+    CHECK(fabric_turn(f) == PORT_BATCH + 1, "a batch of A's, and C's frame, in a turn");
+    fabric_turn(f);
+    bytes = fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 0);
+    while (fixture_send(&g[0], frame, bytes))
+        ;
+    fabric_turn(f), fabric_turn(f);
+    CHECK(of(f, &g[1], LEDGER_drop_ring_full) == SLOTS + 1, "B drops at its own expense");
+    uint32_t received = 0;
+    for (; fixture_receive(&g[1], got, NULL) > 0; received++)
+        ;
+    CHECK(received == SLOTS, "%u of a full ring", received);
+    for (uint32_t i = 0; i < 3; i++)
+        fixture_leave(f, &g[i]);
+    fabric_close(f);
+}
+
+/* What is written into the rings, of one kind at a time; the others' frames go on. */
+static void test_hostile(void)
+{
+    for (unsigned kind = 0; kind < 6; kind++) {
+        struct fabric *f = fixture_fabric(3, 16, 1, NULL);
+        struct guest g[3];
+        unsigned last = 9;
+        for (uint32_t i = 0; i < 3; i++)
+            fixture_join(f, &g[i], A + i);
+        uint32_t bytes = fixture_udp(frame, &g[0], &g[1], 7, 8, 5, 0);
+        fixture_send(&g[0], frame, bytes);
+        struct ring *out = g[0].out.ring, *in = g[0].in.ring;
+        switch (kind) {
+        case 0:
+            atomic_store(&out->tail, 17u);
+            break;
+        case 1:
+            atomic_store(&out->tail, UINT32_MAX);
+            break;
+        case 2:
+            atomic_store(&in->head, 1000u);
+            break;
+        case 3:
+            atomic_store(&out->slots[0].what, WIRE_FRAME_MAX + 1u);
+            break;
+        case 4:
+            atomic_store(&out->slots[0].what, UINT32_MAX);
+            break;
+        case 5:
+            memset(g[0].memory, 0xa5, g[0].bytes);
+            break;
+        }
+        for (unsigned i = 0; i < 40; i++) { /* with a full ring its head is looked at */
+            bytes = fixture_udp(frame, &g[1], &g[0], 7, 8, i, 0);
+            fixture_send(&g[1], frame, bytes);
+            fabric_turn(f);
+            bytes = fixture_udp(frame, &g[1], &g[2], 7, 8, i, 100);
+            CHECK(reaches(f, &g[1], bytes, &g[2], 1, &last) == 1, "kind %u: B to C, frame %u", kind, i);
+        }
+        bool thrown_out = kind != 3 && kind != 4;
+        CHECK(of(f, &g[0], LEDGER_violations) == thrown_out, "kind %u: violations", kind);
+        CHECK(f->ports[g[0].number].condemned == thrown_out, "kind %u: condemned", kind);
+        CHECK(thrown_out || of(f, &g[0], LEDGER_drop_malformed) == 1, "kind %u: malformed", kind);
+        for (uint32_t i = 0; i < 3; i++)
+            fixture_leave(f, &g[i]);
+        fabric_close(f);
+    }
+}
+
+static void test_sleep(void)
+{
+    struct fabric *f = fixture_fabric(2, 16, 1, NULL);
+    struct guest a, b;
+    uint64_t rung;
+    fixture_join(f, &a, A);
+    fixture_join(f, &b, B);
+    uint32_t bytes = fixture_udp(frame, &a, &b, 7, 8, 5, 0);
+    CHECK(fabric_sleeps(f), "nothing to do");
+    memcpy(producer_slot(&a.out, 0)->frame, frame, bytes);
+    producer_commit(&a.out, bytes, 0);
+    CHECK(producer_flush(&a.out) && !producer_flush(&a.out), "one bell");
+    producer_commit(&a.out, bytes, 0);
+    CHECK(!producer_flush(&a.out), "and no second");
+    fabric_wakes(f);
+    CHECK(!fabric_sleeps(f), "there is something");
+    CHECK(consumer_sleeps(&b.in), "B sleeps");
+    fabric_turn(f);
+    CHECK(read(b.bell, &rung, sizeof rung) == sizeof rung && rung == 1, "and is woken once");
+    CHECK(of(f, &b, LEDGER_bells_out) == 1, "on its account");
+    CHECK(!consumer_sleeps(&b.in), "B has a frame");
+    fixture_leave(f, &a), fixture_leave(f, &b);
+    fabric_close(f);
+}
+
+/* Who comes back finds its ledger; who stays away makes room. */
+static void test_ledger(void)
+{
+    struct fabric *f = fixture_fabric(2, 16, 1, NULL);
+    struct guest a, b;
+    fixture_join(f, &b, B);
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_join(f, &a, A);
+        fixture_send(&a, frame, fixture_udp(frame, &a, &b, 7, 8, i, 0));
+        fabric_turn(f);
+        CHECK(of(f, &a, LEDGER_frames_in) == i + 1, "time %u", i);
+        fixture_leave(f, &a);
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        fixture_join(f, &a, C + i);
+        fixture_leave(f, &a);
+    }
+    CHECK(f->ledgers.blocks[f->ledgers.count - 1].entries[LEDGER_frames_in].value == 3, "nothing is forgotten");
+    fixture_leave(f, &b);
+    fabric_close(f);
+}
+
+int main(void)
+{
+    fixture_ns = 1000000000;
+    test_who_gets_a_port();
+    test_addresses();
+    test_shared_address();
+    test_bounds();
+    test_hostile();
+    test_sleep();
+    test_ledger();
+    return checks_failed > 0;
+}

@@ -1,0 +1,346 @@
+/* test_switch_threads.c: the switch as it runs, with real stacks, each in a thread of its own, so that the thread sanitizer
+ * can follow. No check is of how long anything takes: what must come is waited for.
+ */
+#include "attach.h"
+#include "check.h"
+#include "clock.h"
+#include "door.h"
+#include "host.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { A = 0x0a000001, SLOTS = 64, RING_FRAMES = 300000, BYTES = 3000000, PAIRS = 2 };
+
+int checks_failed;
+
+static char path[108], where[128];
+
+/* --- A ring between two threads, with as much sleep as can be had. */
+
+struct pair {
+    struct ring *ring;
+    int bell;
+};
+
+static void *produce(void *argument)
+{
+    static const uint64_t one = 1;
+    struct pair *pair = argument;
+    struct producer p = {.ring = pair->ring, .slots = SLOTS};
+    uint32_t random = 1;
+    for (uint32_t i = 0; i < RING_FRAMES;) {
+        random = random * 1103515245 + 12345;
+        for (uint32_t n = random >> 26; n > 0 && i < RING_FRAMES && producer_room(&p) > 0; n--, i++) {
+            memcpy(producer_slot(&p, 0)->frame, &i, sizeof i);
+            producer_commit(&p, sizeof i + i % 100, 0);
+        }
+        if (producer_flush(&p))
+            (void)!write(pair->bell, &one, sizeof one);
+        if (random >> 28 == 0)
+            sched_yield();
+    }
+    return NULL;
+}
+
+static void test_ring(void)
+{
+    struct pair pair = {.ring = aligned_alloc(64, ring_bytes(SLOTS)), .bell = eventfd(0, 0)};
+    pthread_t thread;
+    NEED(pair.ring != NULL && pair.bell >= 0);
+    memset(pair.ring, 0, ring_bytes(SLOTS));
+    struct consumer c = {.ring = pair.ring, .slots = SLOTS};
+    NEED(pthread_create(&thread, NULL, produce, &pair) == 0);
+    for (uint32_t next = 0; next < RING_FRAMES;) {
+        uint32_t n = consumer_ready(&c), number;
+        for (uint32_t i = 0; i < n; i++, next++) {
+            memcpy(&number, consumer_slot(&c, i)->frame, sizeof number);
+            NEED(number == next && slot_what(consumer_slot(&c, i)) == sizeof number + number % 100);
+        }
+        consumer_release(&c, n);
+        if (n == 0 && consumer_sleeps(&c)) { /* for ever, if the bell were not rung */
+            uint64_t rung;
+            NEED(read(pair.bell, &rung, sizeof rung) == sizeof rung);
+        }
+        consumer_wakes(&c);
+    }
+    pthread_join(thread, NULL);
+    close(pair.bell);
+    free(pair.ring);
+}
+
+/* --- The switch, and stacks on it. */
+
+struct switch_thread {
+    struct fabric *fabric;
+    struct door *door;
+    pthread_t thread;
+};
+
+static void *run_switch(void *argument)
+{
+    door_run(((struct switch_thread *)argument)->door, 0);
+    return NULL;
+}
+
+static void start_switch(struct switch_thread *s, const char *rule)
+{
+    char error[512] = "";
+    s->fabric = fabric_open(&(struct fabric_options){.ports = 8, .slots = SLOTS, .mtu = 1500, .seed = 1, .clock = monotonic_ns},
+                            error, sizeof error);
+    NEED(s->fabric != NULL && (rule == NULL || fabric_rule(s->fabric, rule, error, sizeof error) == 0));
+    NEED(fabric_rules_open(s->fabric) == 0);
+    s->door = door_open(s->fabric, path, error, sizeof error);
+    CHECK(s->door != NULL, "%s", error);
+    NEED(s->door != NULL && pthread_create(&s->thread, NULL, run_switch, s) == 0);
+}
+
+static void stop_switch(struct switch_thread *s)
+{
+    door_end(s->door);
+    pthread_join(s->thread, NULL);
+    door_close(s->door);
+    fabric_close(s->fabric);
+}
+
+struct side {
+    pthread_t thread;
+    uint32_t ip, peer;
+    uint16_t low, high; /* its ports, if it shares the address */
+    bool opens;         /* the connection; or it listens */
+    uint64_t sent, received;
+    bool wrong;
+};
+
+static uint8_t byte_at(uint32_t ip, uint64_t place) { return (uint8_t)((place * 0x9e3779b97f4a7c15 + ip) >> 56); }
+
+static void open_host(struct host *host, uint32_t ip, uint16_t low, uint16_t high)
+{
+    char error[256] = "", word[160];
+    struct stack_limits limits = stack_default_limits();
+    limits.connections = 64;
+    limits.time_waits = 8;
+    limits.syn_queue = 8;
+    limits.chunks = 2048;
+    limits.min_rto_us = 10000;
+    snprintf(word, sizeof word, low == 0 ? "%s" : "%s,ports=%u-%u", where, low, high);
+    int opened = host_open(host, word, &(struct stack_address){.ip = ip, .netmask = 0xffffff00}, &limits, error, sizeof error);
+    CHECK(opened == 0, "%s", error);
+    NEED(opened == 0);
+}
+
+static void work(struct side *s, struct stack *stack, int socket, bool *ended)
+{
+    uint8_t buffer[8192];
+    int got;
+    while ((got = us_read(stack, socket, buffer, sizeof buffer)) > 0)
+        for (int i = 0; i < got; i++, s->received++)
+            s->wrong |= buffer[i] != byte_at(s->peer, s->received);
+    *ended |= got != -EAGAIN;
+    while (s->sent < BYTES) {
+        uint32_t part = BYTES - s->sent < sizeof buffer ? (uint32_t)(BYTES - s->sent) : (uint32_t)sizeof buffer;
+        for (uint32_t i = 0; i < part; i++)
+            buffer[i] = byte_at(s->ip, s->sent + i);
+        int taken = us_write(stack, socket, buffer, part, false);
+        if (taken <= 0)
+            return;
+        s->sent += (uint64_t)taken;
+        if (s->sent == BYTES)
+            us_shutdown_write(stack, socket);
+    }
+}
+
+/* Send BYTES and receive as many, at the same time. */
+static void *run_side(void *argument)
+{
+    struct side *s = argument;
+    struct host host;
+    int socket = -1, listener = -1;
+    bool ended = false;
+    open_host(&host, s->ip, s->low, s->high);
+    if (!s->opens) {
+        listener = us_listen(host.stack, 80, 4);
+        us_interest(host.stack, listener, US_READABLE, 0);
+    } else {
+        socket = us_connect(host.stack, (struct us_endpoint){s->peer, 80}, s->low);
+        us_interest(host.stack, socket, US_READABLE | US_WRITABLE, 0);
+    }
+    while (!ended || s->sent < BYTES) {
+        struct us_event events[8];
+        host_turn(&host);
+        int n = us_wait(host.stack, events, 8);
+        if (socket < 0 && (socket = us_accept(host.stack, listener, NULL)) >= 0)
+            us_interest(host.stack, socket, US_READABLE | US_WRITABLE, 0);
+        if (socket >= 0)
+            work(s, host.stack, socket, &ended);
+        host_wait(&host, n > 0 ? 0 : 10000000);
+    }
+    us_close(host.stack, socket);
+    for (uint64_t until = monotonic_ns() + 300000000; monotonic_ns() < until && stack_usage(host.stack).connections > stack_usage(host.stack).time_waits;) {
+        host_turn(&host);
+        host_wait(&host, 1000000);
+    }
+    host_close(&host);
+    return NULL;
+}
+
+static void start_pair(struct side *sides, uint32_t ip, uint32_t peer, uint16_t low, uint16_t high)
+{
+    sides[0] = (struct side){.ip = peer, .peer = ip};
+    sides[1] = (struct side){.ip = ip, .peer = peer, .low = low, .high = high, .opens = true};
+    for (int i = 0; i < 2; i++) {
+        NEED(pthread_create(&sides[i].thread, NULL, run_side, &sides[i]) == 0);
+        usleep(20000); /* its ARP answers, and a SYN meets a listener: or it takes a second */
+    }
+}
+
+static void await_pair(struct side *sides, const char *what)
+{
+    for (int i = 0; i < 2; i++) {
+        pthread_join(sides[i].thread, NULL);
+        CHECK(sides[i].received == BYTES && !sides[i].wrong, "%s: side %d received %llu of %d bytes%s", what, i,
+              (unsigned long long)sides[i].received, BYTES, sides[i].wrong ? ", some of them wrong" : "");
+    }
+}
+
+static int knock(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, path);
+    int file = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    NEED(file >= 0 && connect(file, (struct sockaddr *)&address, sizeof address) == 0);
+    return file;
+}
+
+/* Stacks that come, leave frames behind in the middle of a batch, and go; and guests that talk nonsense, or not at all. */
+static void disturb(unsigned times)
+{
+    int idle[40];
+    for (unsigned i = 0; i < 40; i++)
+        idle[i] = knock(); /* more than there is room for */
+    for (unsigned i = 0; i < times; i++) {
+        struct host host;
+        uint8_t noise[100];
+        open_host(&host, A + 100 + i % 3, 0, 0);
+        us_connect(host.stack, (struct us_endpoint){A, 80}, 0);
+        us_connect(host.stack, (struct us_endpoint){A + 1, 81}, 0);
+        host_turn(&host);
+        attach_flush(host.attachment);
+        for (unsigned k = 0; k < i % 5; k++) {
+            host_turn(&host);
+            host_wait(&host, 100000);
+        }
+        attach_close(host.attachment);
+        stack_close(host.stack);
+        int guest = knock();
+        memset(noise, (int)i, sizeof noise);
+        (void)!send(guest, noise, i % sizeof noise, MSG_NOSIGNAL);
+        close(guest);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        close(idle[i]);
+}
+
+static void test_stacks(const char *rule)
+{
+    struct switch_thread s;
+    struct side sides[PAIRS][2];
+    start_switch(&s, rule);
+    for (uint32_t i = 0; i < PAIRS; i++)
+        start_pair(sides[i], A + 10 * i, A + 10 * i + 1, 0, 0);
+    disturb(50);
+    for (uint32_t i = 0; i < PAIRS; i++)
+        await_pair(sides[i], rule == NULL ? "unimpaired" : rule);
+    stop_switch(&s);
+}
+
+/* Two stacks with one address, each with a connection of its own. */
+static void test_shared(void)
+{
+    struct switch_thread s;
+    struct side sides[2][2];
+    start_switch(&s, NULL);
+    start_pair(sides[0], A, A + 1, 1000, 1999);
+    start_pair(sides[1], A, A + 2, 2000, 2999);
+    await_pair(sides[0], "ports 1000 to 1999");
+    await_pair(sides[1], "ports 2000 to 2999");
+    stop_switch(&s);
+}
+
+/* Whoever rings for nothing is not heard any more, and then again. */
+static void test_vain_bells(void)
+{
+    static const uint64_t one = 1;
+    struct switch_thread s;
+    struct hello hello = {.magic = HELLO_MAGIC, .ip = A};
+    struct welcome welcome;
+    char control[CMSG_SPACE(sizeof(int) * HELLO_DESCRIPTORS)];
+    int files[HELLO_DESCRIPTORS];
+    struct iovec part = {&welcome, sizeof welcome};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    start_switch(&s, NULL);
+    int guest = knock();
+    NEED(send(guest, &hello, sizeof hello, 0) == sizeof hello && recvmsg(guest, &message, 0) == sizeof welcome);
+    memcpy(files, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof files);
+    for (int i = 0; i < 100000; i++) {
+        (void)!write(files[HELLO_SWITCH_BELL], &one, sizeof one);
+        if (i % 1000 == 0)
+            usleep(100);
+    }
+    /* It still serves: by the port's end this guest hears of it. */
+    NEED(send(guest, &hello, sizeof hello, 0) == sizeof hello);
+    struct pollfd end = {.fd = guest, .events = POLLRDHUP};
+    CHECK(poll(&end, 1, 10000) == 1, "a second hello ends it");
+    stop_switch(&s);
+    for (int i = 0; i < HELLO_DESCRIPTORS; i++)
+        close(files[i]);
+    close(guest);
+}
+
+/* The switch ends: its stacks do not hang, and lose frames. */
+static void test_switch_ends(void)
+{
+    struct switch_thread s;
+    struct host host;
+    start_switch(&s, NULL);
+    open_host(&host, A, 0, 0);
+    stop_switch(&s);
+    us_connect(host.stack, (struct us_endpoint){A + 1, 80}, 0);
+    for (int i = 0; i < 20; i++) {
+        host_turn(&host);
+        host_wait(&host, 1000000);
+    }
+    host_close(&host);
+    char error[256] = "";
+    CHECK(attach_open(where, &(struct stack_address){.ip = A, .netmask = 0xffffff00}, &(struct wire){0}, error, sizeof error) == NULL &&
+              strstr(error, "stackswitch") != NULL, "%s", error);
+    static const char *const bad[] = {"", "switch", "switch:", "bridge:x", "switch:/x,ports=5", "switch:/x,ports=5-4",
+                                      "switch:/x,ports=0-4", "switch:/x,mac=1"};
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        *error = '\0';
+        CHECK(attach_open(bad[i], &(struct stack_address){.ip = A}, &(struct wire){0}, error, sizeof error) == NULL && *error != '\0',
+              "'%s'", bad[i]);
+    }
+}
+
+int main(void)
+{
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/nai-switch-%d", folder == NULL ? "/tmp" : folder, (int)getpid());
+    snprintf(where, sizeof where, "switch:%s", path);
+    test_ring();
+    test_stacks(NULL);
+    test_stacks("from=*,to=*,loss=0.01,delay-us=100,duplicate=0.01,corrupt=0.01,reorder=0.01,reorder-us=300");
+    test_shared();
+    test_vain_bells();
+    test_switch_ends();
+    return checks_failed > 0;
+}

@@ -1,0 +1,34 @@
+#include "attachment.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct attachment *attach_open(const char *where, const struct stack_address *address, struct wire *wire, char *error,
+                               size_t error_bytes)
+{
+    static const struct attachment_kind *const kinds[] = {&attach_packet, &attach_switch};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t word = strlen(kinds[i]->word);
+        if (strncmp(where, kinds[i]->word, word) == 0 && where[word] == ':' && where[word + 1] != '\0')
+            return kinds[i]->open(where + word + 1, address, wire, error, error_bytes);
+    }
+    snprintf(error, error_bytes, "%s: packet:INTERFACE or switch:SOCKET is needed", where);
+    return NULL;
+}
+
+void attach_close(struct attachment *attachment) { attachment->kind->close(attachment); }
+
+unsigned attach_input(struct attachment *attachment, struct stack *stack, unsigned batch)
+{
+    return attachment->kind->input(attachment, stack, batch);
+}
+
+void attach_flush(struct attachment *attachment) { attachment->kind->flush(attachment); }
+
+void attach_wait(struct attachment *attachment, int64_t ns)
+{
+    attachment->kind->flush(attachment);
+    attachment->kind->wait(attachment, ns);
+}
+
+uint64_t attach_lost(const struct attachment *attachment) { return attachment->kind->lost(attachment); }
