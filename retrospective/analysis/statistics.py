@@ -127,7 +127,7 @@ def trimmed_interval(ratios: Iterable[float], confidence: float = CONFIDENCE) ->
     """Trimmed geometric mean of many ratios and its t-interval; of fewer than 20, :func:`ratio_interval`.
 
     A fifth of the logarithms is left out at either end; the standard error is that of the winsorized ones, and ``n``
-    the number kept (Tukey and McLaughlin, Sankhya A 25, 1963; Yuen, Biometrika 61, 1974).
+    the number kept (Yuen, Biometrika 61, 1974, section 2).
     """
     values = list(ratios)
     logs = np.sort(np.log(usable(values)))
@@ -137,7 +137,7 @@ def trimmed_interval(ratios: Iterable[float], confidence: float = CONFIDENCE) ->
     kept = n - 2 * cut
     mean = float(np.mean(logs[cut : n - cut]))
     winsorized = np.clip(logs, logs[cut], logs[n - cut - 1])
-    error = float(np.std(winsorized, ddof=1)) / (kept / n * np.sqrt(n))
+    error = float(np.std(winsorized, ddof=1) * np.sqrt((n - 1) / (kept * (kept - 1))))
     reach = float(stats.t.isf((1 - confidence) / 2, kept - 1)) * error
     low, high = float(np.exp(mean - reach)), float(np.exp(mean + reach))
     return Effect(float(np.exp(mean)), low, high, kept, mean, error, len(values) - n)
