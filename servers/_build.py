@@ -34,6 +34,7 @@ _IO_URING_PARAMS_BYTES = 120
 PROGRAMS = {
     "load": "load/load",
     "rawload": "load/rawload",
+    "traffic": "load/traffic",
     "lazybench": "lazy_io/bench/lazybench",
     "timerbench": "timers/bench/timerbench",
     "timercost": "timers/bench/timercost",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import servers
 from retrospective import paths
 from retrospective.lab.capabilities import capabilities
+from retrospective.lab.exchange import Exchange, run_exchange
 from retrospective.lab.journal import Journal
 from retrospective.lab.plan import Plan
 from retrospective.lab.probe import Probe, run_probe
@@ -46,8 +47,10 @@ def provenance_path(chapter: str, profile: str) -> Path:
     return journal_path(chapter, profile).with_suffix(".provenance.json")
 
 
-def run_one(trial: Trial | Probe, **place: Any) -> Row:
-    """Run what a plan may hold: a trial of a server, or of a program that measures by itself."""
+def run_one(trial: Trial | Probe | Exchange, **place: Any) -> Row:
+    """Run what a plan may hold: a trial of a server, of a program that measures by itself, or of two that talk TCP."""
+    if isinstance(trial, Exchange):
+        return run_exchange(trial, **place)
     return run_probe(trial, **place) if isinstance(trial, Probe) else run_trial(trial, **place)
 
 

@@ -44,6 +44,12 @@ SOURCES = tuple(f"10.0.1.{i}" for i in range(1, 33))
 #: net/ipv4/ip_input.c), but AF_PACKET has seen it.
 RAW_NETWORK, RAW_PREFIX = "10.128.0.0", 9
 RAW_GATEWAY, RAW_GATEWAY_MAC = "10.0.0.3", "02:00:00:00:00:03"
+#: What is behind a switch that has the client's end of the wire: ports of its own, or, by a second wire, the client's
+#: kernel. The kernel would take packets at either wire's end if they had that end's hardware address, and answer ARP
+#: at both for what it has at one; so the server is told the far end's address.
+BEHIND = (PORTS, KERNEL) = "ports", "kernel"
+UPLINK, FAR = "lab1", "lab2"
+UPLINK_MAC, FAR_MAC = "02:00:00:00:00:11", "02:00:00:00:00:12"
 
 _NEWNS, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
@@ -51,6 +57,7 @@ _PR_SET_PDEATHSIG = 1
 _SIOCETHTOOL, _SIOCGIFFLAGS, _IFF_RUNNING = 0x8946, 0x8913, 0x40
 #: ethtool commands that switch offloads (linux/ethtool.h).
 _OFFLOADS = {"tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+_CHECKSUMS = {"transmit": 0x17}
 
 #: Written in both hosts. Cookies off: a full queue drops, as in 2004, and is counted. tcp_max_syn_backlog so
 #: high that the listener's backlog alone decides (tcp_conn_request). No metrics: a connection must not depend
@@ -116,41 +123,62 @@ class Holder:
                     contextlib.suppress(FileNotFoundError) if name in _OPTIONAL else contextlib.nullcontext()
                 ):
                     write(f"/proc/sys/{name}", value)
+            for name, value in self.settings.get("sysctls", {}).items():
+                write(f"/proc/sys/{name}", value)
             if masks:  # a device takes the mask it finds when it is made (rx_queue_default_mask, net-sysfs.c)
                 write("/proc/sys/net/core/rps_default_mask", masks[side])
         # The current namespace is the last one made: the client's.
+        behind = self.settings.get("behind")
         netlink.request([netlink.veth(INTERFACE, MAC[CLIENT], MAC[SERVER], self.namespaces[SERVER])])
-        both = {
-            SERVER: [(ip, MAC[CLIENT]) for ip in (ADDRESS[CLIENT], *SOURCES)]
-            + [(RAW_GATEWAY, RAW_GATEWAY_MAC)],
-            CLIENT: [(ADDRESS[SERVER], MAC[SERVER])],
-        }
+        if behind == KERNEL:
+            netlink.request([netlink.veth(UPLINK, UPLINK_MAC, FAR_MAC, self.namespaces[CLIENT], FAR, 13)])
         steering = {}
         for side in (CLIENT, SERVER):
             self.enter(side)
-            if not self.settings["offloads"]:
-                switch_offloads_off(INTERFACE)
-            addresses = [(ADDRESS[side], 16)] + [(ip, 32) for ip in SOURCES if side == CLIENT]
-            netlink.request(
-                [
-                    *[netlink.address(INTERFACE, ip, prefix) for ip, prefix in addresses],
-                    netlink.link_up("lo"),
-                    netlink.link_up(INTERFACE),
-                    *[netlink.neighbour(INTERFACE, ip, mac) for ip, mac in both[side]],
-                    *(
-                        [netlink.route(INTERFACE, RAW_NETWORK, RAW_PREFIX, RAW_GATEWAY)]
-                        if side == SERVER
-                        else []
-                    ),
-                ]
-            )
+            for interface, addresses, neighbours in self.ends(side, behind):
+                self.make_end(interface, addresses, neighbours)
+            if side == SERVER:
+                netlink.request([netlink.route(INTERFACE, RAW_NETWORK, RAW_PREFIX, RAW_GATEWAY)])
             steering[side] = self.read_steering()
         for (
             side
         ) in SIDES:  # an end's queue is attached by a work item after its carrier is; packets before are lost
             self.enter(side)
-            await_running(INTERFACE)
+            for interface, _, _ in self.ends(side, behind):
+                await_running(interface)
         return {"steering": steering}
+
+    def ends(
+        self, side: str, behind: str | None
+    ) -> list[tuple[str, list[tuple[str, int]], list[tuple[str, str]]]]:
+        """A host's ends of wires: name, addresses with their prefixes, neighbours with their hardware addresses."""
+        if side == SERVER:
+            client = {None: [(ADDRESS[CLIENT], MAC[CLIENT])], KERNEL: [(ADDRESS[CLIENT], FAR_MAC)]}
+            others = [(ip, MAC[CLIENT]) for ip in SOURCES] + [(RAW_GATEWAY, RAW_GATEWAY_MAC)]
+            return [(INTERFACE, [(ADDRESS[SERVER], 16)], [*client.get(behind, []), *others])]
+        own = [(ADDRESS[CLIENT], 16), *((ip, 32) for ip in SOURCES)]
+        server = [(ADDRESS[SERVER], MAC[SERVER])]
+        if behind is None:
+            return [(INTERFACE, own, server)]
+        switched = [(INTERFACE, [], [])]
+        return switched if behind == PORTS else [*switched, (UPLINK, [], []), (FAR, own, server)]
+
+    def make_end(
+        self, interface: str, addresses: list[tuple[str, int]], neighbours: list[tuple[str, str]]
+    ) -> None:
+        """Give one end of a wire, in the current network, what it has."""
+        if not self.settings["offloads"]:
+            switch_offloads_off(interface)
+        if not self.settings.get("checksums", True):
+            switch_offloads_off(interface, _CHECKSUMS)
+        netlink.request(
+            [
+                *[netlink.address(interface, ip, prefix) for ip, prefix in addresses],
+                netlink.link_up("lo"),
+                netlink.link_up(interface),
+                *[netlink.neighbour(interface, ip, mac) for ip, mac in neighbours],
+            ]
+        )
 
     def read_steering(self) -> str | None:
         """CPU mask of this namespace's end of the wire, read back; ``None`` where no sysfs can be mounted."""
@@ -305,10 +333,10 @@ class Holder:
                 shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def switch_offloads_off(interface: str) -> None:
-    """Switch segmentation and receive offloads of an interface off (ethtool ioctl): a packet is a packet."""
+def switch_offloads_off(interface: str, commands: dict[str, int] = _OFFLOADS) -> None:
+    """Switch offloads of an interface off (ethtool ioctl), by default of segmentation: a packet is a packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for command in _OFFLOADS.values():
+        for command in commands.values():
             value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
             argument = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
             fcntl.ioctl(any_socket, _SIOCETHTOOL, argument.ljust(40, b"\0"))

@@ -283,13 +283,30 @@ class Lab(Hosts):
         The hosts' CPUs. The holder, and the lab's own thread while it measures, share the client's.
     offloads
         Segmentation and receive offloads of the wire as veth has them, or off.
+    checksums
+        Whether the kernel may leave out checksums on the wire, as veth lets it, or computes them.
+    behind
+        ``None``: the client's kernel is at its end of the wire. Otherwise that end is left to a switch, and behind it
+        are its ``ports``, or the client's ``kernel`` by a second wire, of which the switch has the end ``lab1``.
+    sysctls
+        Written on both hosts, by their paths below /proc/sys.
     """
 
     def __init__(
-        self, charge: str = "receiver", server_cpu: int = 0, client_cpu: int = 1, *, offloads: bool = True
+        self,
+        charge: str = "receiver",
+        server_cpu: int = 0,
+        client_cpu: int = 1,
+        *,
+        offloads: bool = True,
+        checksums: bool = True,
+        behind: str | None = None,
+        sysctls: Mapping[str, str] | None = None,
     ) -> None:
         if charge not in CHARGES:
             raise ValueError(f"no charge {charge!r}: there are {', '.join(CHARGES)}")
+        if behind not in (None, *holder.BEHIND):
+            raise ValueError(f"behind a switch there are {' or '.join(holder.BEHIND)}, not {behind!r}")
         cpus = os.sched_getaffinity(0)
         if not {server_cpu, client_cpu} <= _usable_cpus() or server_cpu == client_cpu:
             raise LabUnavailable(
@@ -307,9 +324,15 @@ class Lab(Hosts):
             else {SERVER: "0", CLIENT: "0"}
         )
         steering = self.promised if charge == "receiver" else None
-        super().__init__(
-            {"namespaces": True, "steering": steering, "offloads": offloads}, server_cpu, client_cpu
-        )
+        settings = {
+            "namespaces": True,
+            "steering": steering,
+            "offloads": offloads,
+            "checksums": checksums,
+            "behind": behind,
+            "sysctls": dict(sysctls or {}),
+        }
+        super().__init__(settings, server_cpu, client_cpu)
 
     def __enter__(self) -> Self:
         try:

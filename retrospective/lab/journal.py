@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from retrospective.lab.exchange import EXCHANGE_COLUMNS, EXCHANGE_COUNTS, EXCHANGE_TEXT
 from retrospective.lab.probe import PROBE_COLUMNS, PROBE_COUNTS, PROBE_FLAGS, PROBE_TEXT
 from retrospective.lab.trial import ROW_COLUMNS
 
@@ -105,11 +106,12 @@ class Journal:
         return stored
 
     def to_frame(self) -> pd.DataFrame:
-        """All rows, one an attempt: every column of ``ROW_COLUMNS``, those of probes, then what else rows hold."""
+        """All rows, one an attempt: every column of ``ROW_COLUMNS``, those of probes and exchanges, then others."""
         import pandas as pd  # noqa: PLC0415 (half a second that a sweep can do without)
 
         others = {name for row in self.rows for name in row} - set(ROW_COLUMNS)
-        known = [*ROW_COLUMNS, *(name for name in PROBE_COLUMNS if name in others)]
+        theirs = dict.fromkeys((*PROBE_COLUMNS, *EXCHANGE_COLUMNS))
+        known = [*ROW_COLUMNS, *(name for name in theirs if name in others)]
         frame = pd.DataFrame(self.rows, columns=[*known, *sorted(others - set(known))])
         text = [name for name in known if _dtype(name) == "str"]
         frame[text] = frame[text].astype("str").fillna("")
@@ -185,11 +187,11 @@ def _plain(value: Any) -> Any:
 
 
 def _dtype(name: str) -> str:
-    if name in TEXT or name in PROBE_TEXT:
+    if name in TEXT or name in PROBE_TEXT or name in EXCHANGE_TEXT:
         return "str"
     if name in PROBE_FLAGS:
         return "boolean"
-    return "bool" if name == "valid" else "Int64" if name in COUNTS else "float64"
+    return "bool" if name == "valid" else "Int64" if name in COUNTS or name in EXCHANGE_COUNTS else "float64"
 
 
 def _lock_holder(fd: int) -> str:

@@ -37,25 +37,27 @@ def mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def veth(name: str, mac: str, peer_mac: str, peer_namespace: int) -> tuple[int, bytes]:
-    """Make a veth pair, both ends called ``name``, one queue each, the peer in another namespace.
+def veth(
+    name: str, mac: str, peer_mac: str, peer_namespace: int, peer_name: str | None = None, index: int = 11
+) -> tuple[int, bytes]:
+    """Make a veth pair, one queue each, the peer in another namespace; it has the same name, or ``peer_name``.
 
-    The ends get different indices: of equal ones the kernel takes the device for an unstacked one and may let a
-    second pass before it reports the carrier (linkwatch_urgent_event, net/core/link_watch.c).
+    The ends get different indices, ``index`` and the next: of equal ones the kernel takes the device for an unstacked
+    one and may let a second pass before it reports the carrier (linkwatch_urgent_event, net/core/link_watch.c).
     """
     queues = attribute(31, struct.pack("=I", 1)) + attribute(
         32, struct.pack("=I", 1)
     )  # IFLA_NUM_{TX,RX}_QUEUES
     peer = (
-        _LINK.pack(0, 0, 12, 0, 0)
-        + text(3, name)  # IFLA_IFNAME
+        _LINK.pack(0, 0, index + 1, 0, 0)
+        + text(3, peer_name or name)  # IFLA_IFNAME
         + attribute(1, mac_bytes(peer_mac))  # IFLA_ADDRESS
         + queues
         + attribute(28, struct.pack("=i", peer_namespace))  # IFLA_NET_NS_FD
     )
     info = text(1, "veth") + attribute(2, attribute(1, peer))  # IFLA_INFO_KIND; _DATA holds VETH_INFO_PEER
     body = (
-        _LINK.pack(0, 0, 11, 0, 0)
+        _LINK.pack(0, 0, index, 0, 0)
         + text(3, name)
         + attribute(1, mac_bytes(mac))
         + queues

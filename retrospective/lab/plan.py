@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrospective.lab.exchange import Exchange
     from retrospective.lab.probe import Probe
     from retrospective.lab.trial import Trial
 
@@ -32,11 +33,11 @@ class Plan:
     over both none is nearer to what ran before, and a drift cancels.
     """
 
-    trials: Sequence[Trial | Probe]
+    trials: Sequence[Trial | Probe | Exchange]
     rounds: int
     seed: int
     rounds_of: Sequence[int] = ()
-    group: Callable[[Trial | Probe], Hashable | None] = lambda _: None
+    group: Callable[[Trial | Probe | Exchange], Hashable | None] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -50,9 +51,9 @@ class Plan:
                 f"a trial takes part in 1 to {self.rounds} rounds, not in {list(self.rounds_of)}"
             )
 
-    def round(self, number: int) -> list[Trial | Probe]:
+    def round(self, number: int) -> list[Trial | Probe | Exchange]:
         """Those that take part in a round in their order, which depends on them, seed and number alone."""
-        units: dict[Hashable, list[Trial | Probe]] = {}
+        units: dict[Hashable, list[Trial | Probe | Exchange]] = {}
         for place, (trial, own) in enumerate(zip(self.trials, self.rounds_of, strict=True)):
             if number < own:
                 key = self.group(trial)
@@ -65,7 +66,7 @@ class Plan:
                 members.reverse()
         return [trial for _, members in order for trial in members]
 
-    def ordered(self) -> Iterator[tuple[int, Trial | Probe]]:
+    def ordered(self) -> Iterator[tuple[int, Trial | Probe | Exchange]]:
         """Every (round, trial), one round after the other."""
         return ((number, trial) for number in range(self.rounds) for trial in self.round(number))
 

@@ -20,13 +20,13 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import servers
 from retrospective.lab.others import Others
 from retrospective.lab.probe_lazy import LAZYBENCH
 from retrospective.lab.probe_program import Program
+from retrospective.lab.probe_stack import INCAST
 from retrospective.lab.probe_timers import TIMER_PROGRAMS
 from retrospective.lab.provenance import CPU_MAP, machine_id
 from retrospective.lab.session import UNAVAILABLE, Rejected
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 SCHEMA = 1
 
-PROGRAMS: dict[str, Program] = {program.name: program for program in (LAZYBENCH, *TIMER_PROGRAMS)}
+PROGRAMS: dict[str, Program] = {program.name: program for program in (LAZYBENCH, *TIMER_PROGRAMS, INCAST)}
 
 
 def _columns(kind: str) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def run_probe(
     if limit_s is None:
         limit_s = _PATIENCE_S + _PATIENCE * duration_s
     outcome: Row = {"valid": True, "status": "ok", "reason": ""}
-    with _Run(words, limit_s, program.folder, program.watched(options)) as run:
+    with _Run(words, limit_s, program, program.watched(options)) as run:
         try:
             report = run.report()
             row |= program.columns(options, report)
@@ -148,11 +148,12 @@ def _words(program: Program, probe: Probe, number: int) -> list[str]:
 class _Run:
     """A program run to its end, with a limit; whatever it started ends with it."""
 
-    def __init__(self, words: Sequence[str], limit_s: float, folder: Path | None, watched: bool) -> None:
+    def __init__(self, words: Sequence[str], limit_s: float, program: Program, watched: bool) -> None:
         self._words = words
         self._watched = watched
         self._limit_s = limit_s
-        self._folder = folder
+        self._folder = program.folder
+        self._parse = program.parse
         self._stack = contextlib.ExitStack()
         self.elapsed_s = 0.0
         self.preemptions = 0  # of the program and of those that it waited for
@@ -232,7 +233,7 @@ class _Run:
             raise Rejected("refused", last or "it gave no reason", UNAVAILABLE)
         text = os.pread(self._output, 1 << 24, 0).decode(errors="replace")
         try:
-            report = json.loads(text)
+            report = self._parse(text)
         except ValueError:
             report = None
         if isinstance(report, dict) and self._code in (0, 1):
@@ -241,7 +242,7 @@ class _Run:
             raise Rejected(
                 "program-failed", f"it ended with code {self._code}: {last}".rstrip(": "), "failed"
             )
-        raise Rejected("no-report", f"it printed {text[:60]!r} instead of a JSON object", "failed")
+        raise Rejected("no-report", f"it printed {text[:60]!r} instead of its report", "failed")
 
 
 __all__ = ["PROBE_COLUMNS", "PROGRAMS", "Probe", "run_probe"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """A program of the build that prints one JSON object.
+    """A program of the build that prints one JSON object, or what ``parse`` makes one of.
 
     ``text``, ``counts``, ``levels`` and ``flags`` are the columns that it brings; a column that two programs bring has
     the same type in both. ``leads`` names what stands first on its command line, without a name: ``experiment``, or one
@@ -40,6 +41,7 @@ class Program:
     leads: str | None = None
     watched: Callable[[Options], bool] = lambda options: False
     folder: Path | None = None
+    parse: Callable[[str], Any] = json.loads
 
     @property
     def all_columns(self) -> tuple[str, ...]:

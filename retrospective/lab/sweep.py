@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from retrospective.lab.peers import PEERS
 from retrospective.lab.plan import Plan
 from retrospective.lab.provenance import machine_id
 from retrospective.lab.session import UNAVAILABLE
+from retrospective.lab.stacks import absent
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retrospective.lab.exchange import Exchange
     from retrospective.lab.probe import Probe
     from retrospective.lab.trial import Trial
 
@@ -44,15 +47,20 @@ class Summary:
     invalid: int = 0
 
 
-def keys() -> Callable[[Trial | Probe, int], str]:
+def keys() -> Callable[[Trial | Probe | Exchange, int], str]:
     """Return what names a trial of a round on this machine, kernel and binary; each binary is hashed once."""
 
     @functools.cache
     def binary_hash(program: str) -> str:
+        if program not in PEERS and absent(program):
+            return ""  # and the row will say so
         return servers.binary_hash(PEERS[program].path() if program in PEERS else servers.binary(program))
 
+    def hashes(trial: Trial | Probe | Exchange) -> str:
+        return " ".join(map(binary_hash, getattr(trial, "all_programs", (trial.program,))))
+
     machine, kernel = machine_id(), os.uname().release
-    return lambda trial, number: trial.key(binary_hash(trial.program), machine, kernel, number)
+    return lambda trial, number: trial.key(hashes(trial), machine, kernel, number)
 
 
 def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> Summary:
@@ -73,15 +81,21 @@ def run_sweep(plan: Plan, journal: Journal, run: Run, progress: bool = True) -> 
     with tqdm(total=missing, unit="trial", smoothing=0, disable=not (progress and missing)) as bar:
         for number, trials in enumerate(rounds):
             for last_attempt in range(1, ATTEMPTS + 1):
-                for k, trial in trials.items():
-                    if attempts[k] >= last_attempt or _settled(journal.get(k)):
-                        continue
-                    bar.total = max(bar.total, bar.n + 1)  # second attempts were not foreseen
-                    bar.set_description(f"round {number + 1}/{plan.rounds}, {trial.label}")
-                    attempts[k] += 1
-                    _record(journal, run, trial, {"key": k, "round": number, "attempt": attempts[k]})
-                    summary.ran += 1
-                    bar.update()
+                due = {
+                    k: trial
+                    for k, trial in trials.items()
+                    if attempts[k] < last_attempt and not _settled(journal.get(k))
+                }
+                for together in _together(due):
+                    for k, trial in together.items():
+                        bar.set_description(f"round {number + 1}/{plan.rounds}, {trial.label}")
+                        attempts[k] += 1
+                    bar.total = max(bar.total, bar.n + len(together))  # second attempts were not foreseen
+                    place = {k: {"round": number, "attempt": attempts[k]} for k in together}
+                    for k, row in _rows(run, together, place):
+                        journal.append(row | {"key": k} | place[k])
+                        summary.ran += 1
+                        bar.update()
 
     status = Counter(journal.get(k)["status"] for trials in rounds for k in trials)
     summary.failed, summary.invalid = status["failed"], status["invalid"]
@@ -123,6 +137,41 @@ def complete_rounds(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return rows[whole].reset_index(drop=True)
 
 
+def _at_a_time(trial: Trial | Probe | Exchange) -> int:
+    return getattr(trial, "at_a_time", 1)
+
+
+def _together(due: Mapping[str, Trial | Probe | Exchange]) -> Iterator[dict[str, Trial | Probe | Exchange]]:
+    """Trials by how many may run at a time: each for itself in their order, then those that mostly wait."""
+    for k, trial in due.items():
+        if _at_a_time(trial) == 1:
+            yield {k: trial}
+    for number in sorted({_at_a_time(trial) for trial in due.values()} - {1}):
+        yield {k: trial for k, trial in due.items() if _at_a_time(trial) == number}
+
+
+def _rows(
+    run: Run, together: Mapping[str, Trial | Probe | Exchange], place: Mapping[str, Row]
+) -> Iterator[tuple[str, Row]]:
+    """Run trials, as many at a time as they say; each row as it is made.
+
+    An interrupt lets those that run come to their end, and begins no others.
+    """
+    number = max(map(_at_a_time, together.values()))
+    if number == 1:
+        for k, trial in together.items():
+            yield k, run(trial, **place[k])
+        return
+    with ThreadPoolExecutor(number) as pool:
+        running = {pool.submit(run, trial, **place[k]): k for k, trial in together.items()}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def _valid(row: Row | None) -> bool:
     return row is not None and bool(row["valid"])
 
@@ -131,5 +180,5 @@ def _settled(row: Row | None) -> bool:
     return _valid(row) or (row is not None and row["status"] == UNAVAILABLE)
 
 
-def _record(journal: Journal, run: Run, trial: Trial | Probe, name: Row) -> Row:
+def _record(journal: Journal, run: Run, trial: Trial, name: Row) -> Row:
     return journal.append(run(trial, round=name["round"], attempt=name["attempt"]) | name)

@@ -1,6 +1,8 @@
 import io
+import threading
+import time
 from contextlib import redirect_stderr
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -186,3 +188,55 @@ def test_a_calibration_is_tried_a_bounded_number_of_times_and_anew_by_the_next_s
         calibrated(journal, TRIAL, lab)
     assert [attempt for *_, attempt in lab.calls] == [1, 2, 3]
     assert calibrated(journal, TRIAL, lab)["attempt"] == 5
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What mostly waits: several at a time."""
+
+    label: str
+    at_a_time: int
+    program: str = "epoll"
+
+    def key(self, *identity):
+        return f"{self.label} {identity[-1]}"
+
+    def seconds(self):
+        return 1.0
+
+
+def test_those_that_wait_run_at_a_time_and_the_others_alone(journal):
+    plan = Plan([*(Waiting(x, 3) for x in "abc"), Waiting("d", 1), Waiting("e", 1)], rounds=2, seed=1)
+    running, most, lock = set(), {}, threading.Lock()
+    together = threading.Barrier(3, timeout=5)
+
+    def run(trial, **place):
+        with lock:
+            running.add(trial.label)
+            most[trial.label] = max(most.get(trial.label, 0), len(running))
+        if trial.at_a_time > 1:
+            together.wait()  # only if all three are here
+        with lock:
+            running.discard(trial.label)
+        return {"valid": True, "status": "ok", "reason": "", "label": trial.label}
+
+    assert run_sweep(plan, journal, run, progress=False).ran == 10
+    assert (most["d"], most["e"]) == (1, 1)
+    assert sorted(row["label"] for row in journal.rows) == sorted("abcde" * 2)
+    assert run_sweep(plan, journal, run, progress=False).ran == 0
+
+
+def test_what_one_of_several_raises_passes_through_and_the_rows_before_it_stay(journal):
+    plan = Plan([Waiting(x, 2) for x in "abcd"], rounds=1, seed=1)
+    first = threading.Event()
+
+    def run(trial, **place):
+        if not first.is_set():
+            first.set()
+            return {"valid": True, "status": "ok", "reason": "", "label": trial.label}
+        time.sleep(0.05)
+        raise ValueError("cannot be")
+
+    with pytest.raises(ValueError, match="cannot be"):
+        run_sweep(plan, journal, run, progress=False)
+    assert len(journal.rows) == 1
