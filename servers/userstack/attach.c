@@ -18,9 +18,9 @@ struct attachment *attach_open(const char *where, const struct stack_address *ad
 
 void attach_close(struct attachment *attachment) { attachment->kind->close(attachment); }
 
-unsigned attach_input(struct attachment *attachment, struct stack *stack, unsigned batch)
+unsigned attach_receive(struct attachment *attachment, attach_take *take, void *receiver, unsigned batch)
 {
-    return attachment->kind->input(attachment, stack, batch);
+    return attachment->kind->receive(attachment, take, receiver, batch);
 }
 
 void attach_flush(struct attachment *attachment) { attachment->kind->flush(attachment); }

@@ -16,7 +16,11 @@ struct attachment *attach_open(const char *where, const struct stack_address *ad
                                size_t error_bytes);
 void attach_close(struct attachment *attachment);
 
-/* Hand the frames that have arrived, at most `batch`, to the stack. Returns how many. */
+/* Takes one frame, with its frame_flags. It is read, not kept. */
+typedef void attach_take(void *receiver, const uint8_t *frame, uint32_t bytes, unsigned flags);
+/* Hand over the frames that have arrived, at most `batch`. Returns how many. */
+unsigned attach_receive(struct attachment *attachment, attach_take *take, void *receiver, unsigned batch);
+/* The same, to the stack. */
 unsigned attach_input(struct attachment *attachment, struct stack *stack, unsigned batch);
 /* Send what the stack has committed, with one doorbell. To be called once a batch of work. */
 void attach_flush(struct attachment *attachment);

@@ -40,13 +40,13 @@ static void close_packet(struct attachment *a)
     free(a);
 }
 
-static unsigned input(struct attachment *a, struct stack *stack, unsigned batch)
+static unsigned receive(struct attachment *a, attach_take *take, void *receiver, unsigned batch)
 {
     struct packet_ring *ring = ring_of(a);
     struct packet_frame frame;
     unsigned n = 0;
     for (; n < batch && packet_ring_next(ring, &frame); n++) {
-        stack_input(stack, frame.bytes, frame.length, frame.flags);
+        take(receiver, frame.bytes, frame.length, frame.flags);
         packet_ring_release(ring);
     }
     return n;
@@ -64,4 +64,4 @@ static void wait_packet(struct attachment *a, int64_t ns)
 
 static uint64_t lost(const struct attachment *a) { return packet_ring_lost(ring_of(a)); }
 
-const struct attachment_kind attach_packet = {"packet", open_packet, close_packet, input, flush, wait_packet, lost};
+const struct attachment_kind attach_packet = {"packet", open_packet, close_packet, receive, flush, wait_packet, lost};

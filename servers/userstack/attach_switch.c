@@ -203,7 +203,7 @@ static struct attachment *open_switch(const char *where, const struct stack_addr
     return &a->attachment;
 }
 
-static unsigned input(struct attachment *attachment, struct stack *stack, unsigned batch)
+static unsigned receive(struct attachment *attachment, attach_take *take, void *receiver, unsigned batch)
 {
     struct consumer *c = &of(attachment)->in;
     unsigned n = 0;
@@ -219,7 +219,7 @@ static unsigned input(struct attachment *attachment, struct stack *stack, unsign
             __builtin_prefetch((const uint8_t *)next + 64);
             uint32_t what = slot_what(slot), bytes = what & 0xffff;
             if (bytes <= WIRE_FRAME_MAX)
-                stack_input(stack, slot->frame, bytes, what >> 16 & FRAME_CHECKED);
+                take(receiver, slot->frame, bytes, what >> 16 & FRAME_CHECKED);
         }
         consumer_release(c, ready);
         n += ready;
@@ -246,4 +246,4 @@ static void wait_switch(struct attachment *attachment, int64_t ns)
 
 static uint64_t lost(const struct attachment *a) { return ((const struct attached_switch *)a)->lost; }
 
-const struct attachment_kind attach_switch = {"switch", open_switch, close_switch, input, flush, wait_switch, lost};
+const struct attachment_kind attach_switch = {"switch", open_switch, close_switch, receive, flush, wait_switch, lost};

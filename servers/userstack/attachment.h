@@ -11,7 +11,7 @@ struct attachment_kind {
     struct attachment *(*open)(const char *where, const struct stack_address *address, struct wire *wire, char *error,
                                size_t error_bytes);
     void (*close)(struct attachment *attachment);
-    unsigned (*input)(struct attachment *attachment, struct stack *stack, unsigned batch);
+    unsigned (*receive)(struct attachment *attachment, attach_take *take, void *receiver, unsigned batch);
     void (*flush)(struct attachment *attachment);
     void (*wait)(struct attachment *attachment, int64_t ns); /* flushed */
     uint64_t (*lost)(const struct attachment *attachment);
