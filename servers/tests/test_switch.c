@@ -71,7 +71,7 @@ static void test_who_gets_a_port(void)
     shared.mac[5] = 0;
     CHECK(fixture_ask(f, &c, &shared) == 0, "B, ports 10 to 20");
     CHECK(memcmp(b.mac, c.mac, 6) == 0 && memcmp(a.mac, b.mac, 6) != 0, "a MAC an address");
-    CHECK(fixture_ask(f, &d, &(struct hello){.magic = HELLO_MAGIC, .ip = D}) == EMFILE, "no port is left");
+    CHECK(fixture_ask(f, &d, &(struct hello){.magic = HELLO_MAGIC, .ip = D}) == EUSERS, "no port is left");
     /* Neither side can take memory from under the other. */
     CHECK(ftruncate(a.memory_file, 0) != 0 && errno == EPERM, "sealed against shrinking");
     CHECK(ftruncate(a.memory_file, 1 << 30) != 0 && errno == EPERM, "sealed against growing");
@@ -192,6 +192,60 @@ static void test_shared_address(void)
     bytes = fixture_arp(frame, &g[0], 1, everybody, B);
     CHECK(reaches(f, &g[0], bytes, &g[2], 1, &last) == 1, "the other answers now");
     fixture_leave(f, &g[0]), fixture_leave(f, &g[2]);
+    fabric_close(f);
+}
+
+/* Two uplinks, of which only the numbers are there: what is between kernels goes by the MACs behind them. */
+static void test_uplinks(void)
+{
+    static const uint8_t left[6] = {2, 0, 0, 0, 0, 1}, right[6] = {2, 0, 0, 0, 0, 2}, many[6] = {0x33, 0x33, 0, 0, 0, 1};
+    struct fabric *f = fixture_fabric(4, SLOTS, 1, NULL);
+    struct port *uplinks = f->ports;
+    struct frame looked = {.bytes = 60, .head_bytes = 60};
+    struct guest g, kernel = {.ip = D}, other = {.ip = C};
+    struct verdict v;
+    memcpy(kernel.mac, left, 6);
+    memcpy(other.mac, right, 6);
+    fixture_join(f, &g, A);
+#define SEE(from, to, way, kind_, which_)                                                                              \
+    do {                                                                                                               \
+        fixture_udp(looked.head, from, to, 7, 8, 1, 0);                                                                \
+        v = demux_frame(f, way, &looked);                                                                              \
+        CHECK(v.kind == (kind_) && v.which == (uint32_t)(which_), "%d, %u", (int)v.kind, v.which);                     \
+    } while (0)
+    SEE(&g, &kernel, &f->ports[g.number], DEMUX_DROP, LEDGER_drop_unknown);
+    uplinks[0].uplink = uplinks[1].uplink = true;
+    f->uplinks = 1;
+    SEE(&g, &kernel, &f->ports[g.number], DEMUX_PORT, 0);
+    SEE(&kernel, &g, &uplinks[0], DEMUX_PORT, g.number);
+    SEE(&kernel, &other, &uplinks[0], DEMUX_DROP, LEDGER_drop_unknown);
+    f->uplinks = 2;
+    SEE(&g, &kernel, &f->ports[g.number], DEMUX_UPLINKS, 0);
+    SEE(&kernel, &g, &uplinks[0], DEMUX_PORT, g.number);
+    SEE(&g, &kernel, &f->ports[g.number], DEMUX_PORT, 0);
+    SEE(&kernel, &other, &uplinks[0], DEMUX_UPLINKS, 0);
+    SEE(&other, &kernel, &uplinks[1], DEMUX_PORT, 0);
+    SEE(&kernel, &other, &uplinks[0], DEMUX_PORT, 1);
+    SEE(&other, &other, &uplinks[1], DEMUX_DROP, LEDGER_drop_unknown);
+    memcpy(other.mac, many, 6);
+    SEE(&kernel, &other, &uplinks[0], DEMUX_UPLINKS, 0);
+    memcpy(other.mac, everybody, 6);
+    SEE(&kernel, &other, &uplinks[0], DEMUX_ALL, 0);
+#undef SEE
+    /* Questions between kernels do not bother stacks; those about stacks bother no kernel. */
+    fixture_arp(looked.head, &kernel, 1, everybody, C);
+    CHECK(demux_frame(f, &uplinks[0], &looked).kind == DEMUX_UPLINKS, "who has C");
+    fixture_arp(looked.head, &kernel, 1, everybody, A);
+    v = demux_frame(f, &uplinks[0], &looked);
+    CHECK(v.kind == DEMUX_PORT && v.which == g.number, "who has A");
+    /* A checksum that a kernel left to its interface: the pseudo-header's is there. */
+    uint32_t bytes = fixture_udp(frame, &kernel, &g, 7, 8, 77, 33);
+    put16(frame + 40, 0x1234);
+    CHECK(fixture_number(frame, bytes) == UINT32_MAX, "it is wrong");
+    headers_finish(frame, bytes);
+    CHECK(fixture_number(frame, bytes) == 77, "and finished");
+    f->uplinks = 0;
+    fixture_leave(f, &g);
     fabric_close(f);
 }
 
@@ -325,6 +379,7 @@ int main(void)
     test_who_gets_a_port();
     test_addresses();
     test_shared_address();
+    test_uplinks();
     test_bounds();
     test_hostile();
     test_sleep();

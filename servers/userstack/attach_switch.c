@@ -88,7 +88,7 @@ static const char *parse(const char *where, struct sockaddr_un *address, struct 
 static const char *remedy(int error)
 {
     return error == EADDRINUSE ? ": another stack has that address, or some of these ports"
-           : error == EMFILE   ? ": the switch has no port left; give it more with --ports"
+           : error == EUSERS   ? ": the switch has no port left; give it more with --ports"
            : error == EINVAL   ? ": it does not like that address; it must be a host's"
                                : "";
 }

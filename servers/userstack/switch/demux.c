@@ -112,7 +112,7 @@ int demux_join(struct fabric *f, struct port *port)
     if (known != NOWHERE)
         return join_shared(s, port);
     if (d->count == d->most)
-        return EMFILE;
+        return EUSERS;
     *s = (struct station){.ip = port->ip, .first = port->number};
     memcpy(s->mac, port->mac, 6);
     if (port->low != 0) {

@@ -16,7 +16,8 @@
 
 enum {
     GUESTS_SPARE = 16, /* that have not said yet what they want, beyond one a port */
-    EVENTS = 64,
+    EVENTS = 16,        /* heard between two turns: a guest that comes costs some tens of microseconds */
+    BACKLOG = 64,
     LOOK_NS = 1000000,  /* a busy switch looks at its door so often */
     VAIN_BELLS = 64,    /* with nothing behind them, before they are not heard */
     VAIN_SPARE = 8,     /* the next ones, before they are not heard again */
@@ -70,7 +71,7 @@ static int listen_at(struct door *d)
     mode_t before = umask(0177); /* whoever may write to the socket may have a port */
     int bound = bind_path(d->knock, &d->path);
     umask(before);
-    return bound != 0 ? -1 : listen(d->knock, EVENTS);
+    return bound != 0 ? -1 : listen(d->knock, BACKLOG);
 }
 
 struct door *door_open(struct fabric *fabric, const char *path, char *error, size_t error_bytes)

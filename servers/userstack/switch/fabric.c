@@ -117,7 +117,7 @@ int fabric_join(struct fabric *f, const void *message, size_t bytes, struct welc
     struct port *port = failed == 0 ? unused(f) : NULL;
     *welcome = (struct welcome){.magic = HELLO_MAGIC, .slots = f->slots, .mtu = f->mtu};
     if (failed == 0 && port == NULL)
-        failed = EMFILE;
+        failed = EUSERS;
     if (failed == 0) {
         port->ip = hello.ip;
         port->low = hello.low;

@@ -22,7 +22,7 @@ struct hello {
 
 struct welcome {
     uint32_t magic;
-    int32_t error; /* an errno: EADDRINUSE, EINVAL, EMFILE (no port is left), ENOMEM */
+    int32_t error; /* an errno: EADDRINUSE, EINVAL, EUSERS (no port is left), ENOMEM */
     uint32_t slots, mtu;
     uint8_t mac[6];
     uint8_t unused[2];
