@@ -41,6 +41,7 @@ PROGRAMS = {
     "ticker": "timers/drivers/ticker",
     "stackhost": "userstack/stackhost",
     "stackswitch": "userstack/stackswitch",
+    "stackincast": "userstack/stackincast",
 }
 
 

@@ -40,6 +40,7 @@ static const struct {
     LIMIT(time_waits), LIMIT(challenges_per_s), LIMIT(initial_window), LIMIT(min_rto_us), LIMIT(max_rto_ms),
     LIMIT(first_rto_ms), LIMIT(delayed_ack_us), LIMIT(time_wait_ms), LIMIT(fin_wait_2_ms), LIMIT(keepalive_idle_ms),
     LIMIT(keepalive_interval_ms), LIMIT(keepalive_probes), LIMIT(user_timeout_ms), LIMIT(syn_tries), LIMIT(data_tries),
+    LIMIT(runs), LIMIT(tail_probes),
 };
 
 static uint8_t *reserve(void *context, uint32_t bytes)

@@ -61,6 +61,7 @@
     EVENT(icmp_echoes) EVENT(icmp_unreachables) EVENT(pmtu_lowered)                                                    \
     EVENT(udp_received) EVENT(udp_sent)                                                                                \
     EVENT(tcp_received) EVENT(tcp_sent) EVENT(tcp_resets_sent) EVENT(tcp_retransmitted) /* segments */                 \
+    EVENT(tcp_tail_probes) EVENT(tcp_undone) EVENT(tcp_runs_exhausted)                                                 \
     EVENT(tcp_fast_recoveries) EVENT(tcp_timeouts) EVENT(tcp_window_probes) EVENT(tcp_keepalives)                      \
     EVENT(tcp_challenges) EVENT(tcp_challenges_limited)                                                                \
     EVENT(tcp_opened_active) EVENT(tcp_opened_passive) EVENT(tcp_cookies_sent) EVENT(tcp_cookies_taken)                \

@@ -185,12 +185,14 @@ struct socket *socket_of(struct stack *stack, int number); /* one that the calle
 void ready_forget(struct socket *socket);
 int us_number(const struct stack *stack, const struct socket *socket);
 
-/* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c */
+/* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c, tcp_buffers.c */
 void tcp_layout(struct stack *stack, struct arena *arena);
 void tcp_open_layer(struct stack *stack);
 void tcp_input(struct stack *stack, const struct packet *packet);
 void tcp_icmp(struct stack *stack, uint32_t destination, const uint8_t *quoted, uint8_t code, uint32_t mtu);
 void tcp_retry_output(struct stack *stack);
 bool tcp_output_waits(const struct stack *stack);
+void tcp_feed_starving(struct stack *stack);
+void tcp_wait_for_chunks(struct stack *stack, struct socket *socket);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef NAI_POOL_H
 #define NAI_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct pool {
@@ -12,6 +13,10 @@ struct pool {
     uint32_t touched;       /* blocks beyond were never taken: their memory is not even mapped yet */
     uint32_t block_bytes, count, used;
 };
+
+/* Whether somebody who holds so many may have one more: no more than are still free. So one that takes all it can get
+ * has half of them, n have n/(n+1), and whoever comes then still finds some: dynamic thresholds (Choudhury, Hahne 1998). */
+static inline bool pool_has_share(const struct pool *pool, uint32_t held) { return held < pool->count - pool->used; }
 
 static inline void pool_init(struct pool *pool, uint8_t *blocks, uint32_t *next, uint32_t block_bytes, uint32_t count)
 {

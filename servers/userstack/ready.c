@@ -45,6 +45,7 @@ int us_interest(struct stack *stack, int number, unsigned readiness, uint64_t da
 int us_wait(struct stack *stack, struct us_event *events, int capacity)
 {
     int n = 0;
+    tcp_feed_starving(stack);
     struct socket *socket = stack->ready.ready_next, *last = stack->ready.ready_previous;
     while (n < capacity && socket != &stack->ready) {
         struct socket *next = socket->ready_next;
@@ -52,6 +53,8 @@ int us_wait(struct stack *stack, struct us_event *events, int capacity)
         int number = us_number(stack, socket);
         unsigned readiness = us_readiness(stack, number) & socket->interest;
         ready_forget(socket);
+        if (socket->interest & ~readiness & US_WRITABLE)
+            tcp_wait_for_chunks(stack, socket);
         if (readiness != 0) {
             events[n++] = (struct us_event){.data = socket->data, .readiness = readiness, .socket = number};
             append(stack, socket); /* behind the others: each has its turn */

@@ -145,6 +145,7 @@ int us_read(struct stack *stack, int socket, void *buffer, uint32_t bytes)
     if (buffer != NULL)
         stream_copy(&c->receive, &stack->tcp->chunks, 0, buffer, bytes);
     stream_consume(&c->receive, &stack->tcp->chunks, bytes, c->hole_count == 0);
+    tcp_was_read(c, bytes);
     tcp_window_opened(c);
     return (int)bytes;
 }
@@ -166,7 +167,7 @@ int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes
     if (!may_write(c))
         return -EPIPE;
     c->more = more;
-    uint32_t taken = stream_append(&c->send, &stack->tcp->chunks, buffer, bytes);
+    uint32_t taken = stream_append(&c->send, &stack->tcp->chunks, buffer, min_u32(bytes, tcp_send_room(c)));
     if (taken < bytes)
         c->more = false;
     tcp_output(c);
@@ -331,7 +332,7 @@ unsigned us_readiness(struct stack *stack, int socket)
     if (c->state == TCP_CLOSED)
         return US_READABLE | US_WRITABLE | US_ENDED;
     unsigned readiness = c->receive.length > 0 || c->fin_received ? US_READABLE : 0;
-    if (may_write(c) && c->send.limit - c->send.length >= c->send.limit / 4) /* not for every byte */
+    if (may_write(c) && tcp_worth_writing(c))
         readiness |= US_WRITABLE;
     if (c->fin_received && c->fin_queued)
         readiness |= US_ENDED;

@@ -63,9 +63,9 @@ struct stack *stack_open(const struct stack_limits *limits, const struct wire *w
     stack->ready.ready_next = stack->ready.ready_previous = &stack->ready;
     struct arena arena = {.memory = (uint8_t *)(stack + 1)};
     layout(stack, &arena);
-    /* Three of each connection, one of each neighbour and datagram. */
+    /* Four of each connection, one of each neighbour and datagram. */
     stack->timers =
-            timers_open(limits->timers, 3 * limits->connections + limits->arp_entries + limits->datagrams, now);
+            timers_open(limits->timers, 4 * limits->connections + limits->arp_entries + limits->datagrams, now);
     if (stack->timers == NULL) {
         free(stack);
         return NULL;

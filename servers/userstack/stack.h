@@ -42,6 +42,7 @@ struct stack_limits {
     uint32_t connections;     /* TCP, in every state but LISTEN and CLOSED */
     uint32_t listeners;
     uint32_t chunks;          /* of STACK_CHUNK_BYTES, for all streams together */
+    uint32_t runs;            /* of bytes that were sent at one time and have one fate, beyond a connection's first */
     uint32_t send_bytes;      /* of a connection: written and not yet acknowledged */
     uint32_t receive_bytes;   /* of a connection: received and not yet read; the largest window */
     uint32_t syn_queue;       /* half-open connections of a listener; beyond that, cookies */
@@ -56,6 +57,7 @@ struct stack_limits {
     uint32_t fin_wait_2_ms;                        /* of a socket that was closed */
     uint32_t keepalive_idle_ms, keepalive_interval_ms, keepalive_probes; /* RFC 9293, 3.8.4 */
     uint32_t user_timeout_ms; /* data unacknowledged for so long ends the connection; 0 = only the number of tries does */
+    uint32_t tail_probes;     /* RFC 8985, 7: 0 = none */
     uint32_t syn_tries, data_tries; /* retransmissions, R2 of RFC 9293, 3.8.3 */
 };
 

@@ -19,6 +19,7 @@ struct stack_limits stack_default_limits(void)
         .connections = 1024,
         .listeners = 16,
         .chunks = 32768,
+        .runs = 16384,
         .send_bytes = 262144,
         .receive_bytes = 262144,
         .syn_queue = 256,
@@ -36,6 +37,7 @@ struct stack_limits stack_default_limits(void)
         .keepalive_interval_ms = 75000,
         .keepalive_probes = 9,
         .user_timeout_ms = 0,
+        .tail_probes = 1,
         .syn_tries = 5,
         .data_tries = 12,
     };

@@ -16,9 +16,10 @@ static uint32_t cover(struct stream *stream, struct pool *chunks, uint32_t at, u
     for (uint32_t done = 0; done < bytes;) {
         uint32_t place = place_of(stream, at + done), slot = place / STACK_CHUNK_BYTES;
         if (stream->slots[slot] == 0) {
-            stream->slots[slot] = pool_take(chunks);
-            if (stream->slots[slot] == 0)
+            if (!pool_has_share(chunks, stream->held))
                 return done;
+            stream->slots[slot] = pool_take(chunks);
+            stream->held++;
         }
         done += STACK_CHUNK_BYTES - place % STACK_CHUNK_BYTES;
     }
@@ -70,6 +71,7 @@ static void give(struct stream *stream, struct pool *chunks, uint32_t slot)
     if (stream->slots[slot] != 0) {
         pool_give(chunks, stream->slots[slot]);
         stream->slots[slot] = 0;
+        stream->held--;
     }
 }
 
@@ -92,7 +94,7 @@ void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes, 
 
 void stream_clear(struct stream *stream, struct pool *chunks)
 {
-    for (uint32_t slot = 0; slot < stream->slot_count; slot++)
+    for (uint32_t slot = 0; stream->held > 0; slot++)
         give(stream, chunks, slot);
     stream->begin = stream->length = 0;
 }

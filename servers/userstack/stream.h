@@ -15,6 +15,7 @@ struct stream {
     uint32_t limit;  /* bytes */
     uint32_t begin;  /* place of the first byte, in 0 .. slot_count × chunk */
     uint32_t length; /* bytes from there on, without gaps */
+    uint32_t held;   /* chunks */
 };
 
 /* Slots for a limit: one more than it fills, since the first byte may lie anywhere in its chunk. */
@@ -23,10 +24,10 @@ static inline uint32_t stream_slots(uint32_t limit)
     return (limit + STACK_CHUNK_BYTES - 1) / STACK_CHUNK_BYTES + 1;
 }
 
-/* Put bytes `at` so many from the begin, without a change of length. False if the pool is empty: nothing is kept. The
+/* Put bytes `at` so many from the begin, without a change of length. False if the pool has no more for it: nothing is kept. The
  * caller sees to it that at + bytes <= limit. */
 bool stream_place(struct stream *stream, struct pool *chunks, uint32_t at, const uint8_t *data, uint32_t bytes);
-/* At the end. How many were taken: up to the limit, and to what the pool has. */
+/* At the end. How many were taken: up to the limit, and to this stream's share of the pool. */
 uint32_t stream_append(struct stream *stream, struct pool *chunks, const uint8_t *data, uint32_t bytes);
 void stream_copy(const struct stream *stream, const struct pool *chunks, uint32_t at, uint8_t *out, uint32_t bytes);
 /* The first ones, bytes <= length. With `last` nothing was placed beyond the end: an empty stream gives all back. */

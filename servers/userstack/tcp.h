@@ -4,7 +4,7 @@
 
 #include "inside.h"
 #include "stream.h"
-#include "tcp_congestion.h"
+#include "tcp_loss.h"
 #include "tcp_states.h"
 
 enum tcp_flags { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32 };
@@ -24,14 +24,8 @@ enum {
     TCP_DEFAULT_MSS = 536, /* 3.7.1 */
     TCP_MIN_MSS = 64,      /* a peer's offer below is not taken at its word: tiny segments are an attack */
     TCP_SACK_BLOCKS = 4,   /* that fit the options, RFC 2018, 3 */
-    TCP_HOLES = 16,        /* runs kept out of order */
-    TCP_BOARD = 32,        /* runs of ours that the peer reports */
+    TCP_HOLES = 64,        /* runs kept out of order */
     TCP_MAX_SCALE = 14,    /* RFC 7323, 2.3 */
-    TCP_DUPLICATES = 3,    /* DupThresh */
-};
-
-struct tcp_run {
-    uint32_t left, right; /* sequence numbers, right exclusive */
 };
 
 struct tcp_options {
@@ -85,10 +79,10 @@ struct connection {
     struct tcp_link link; /* of free ones, of TIME-WAIT, or of a listener's accept queue */
     struct stack *stack;
     struct tcp_listener *listener; /* while it has not been accepted */
-    struct connection *hash_next, *blocked_next;
+    struct connection *hash_next, *blocked_next, *starving_next;
     struct tcp_tuple tuple;
     uint8_t state; /* enum tcp_state */
-    bool passive, nodelay, keepalive, hashed, in_link, blocked;
+    bool passive, nodelay, keepalive, hashed, in_link, blocked, starving;
 
     /* negotiated */
     bool timestamps, sack;
@@ -111,7 +105,10 @@ struct connection {
     uint32_t irs, rcv_nxt, rcv_edge; /* rcv_edge: right edge of the window that was offered */
     uint8_t hole_count;
     struct tcp_run holes[TCP_HOLES]; /* runs beyond gaps; the one that changed last first */
+    struct tcp_run twice;            /* what came twice, to be reported in the next ACK (RFC 2883); empty: nothing */
     uint32_t unacked_bytes;          /* received since our last ACK */
+    uint32_t read_bytes;             /* in this round trip */
+    uint64_t read_since;
     bool ack_now, fin_received;
     bool fin_known; /* one has come, perhaps beyond a gap */
     uint32_t fin_at;
@@ -129,13 +126,18 @@ struct connection {
     /* congestion */
     const struct tcp_congestion *congestion;
     struct tcp_window cc;
-    uint8_t duplicates;
+    uint16_t duplicates;                   /* acknowledgments, since the last that moved snd_una */
     bool recovering, recovered_by_timeout; /* fast recovery; after a timeout, up to `recover` */
-    uint32_t recover, high_retransmitted;
-    uint8_t board_count;
-    struct tcp_run board[TCP_BOARD]; /* SACKed, ascending */
+    uint32_t recover;
+    struct tcp_flight flight;
+    struct tcp_rack rack;
+    struct tcp_tail tail;
+    struct tcp_prr prr;
+    struct tcp_undo undo;
 
     struct timer retransmit, delayed_ack, slow; /* slow: keepalive, FIN-WAIT-2, TIME-WAIT */
+    struct timer loss;                          /* tail_due: a tail loss probe; else what may only be late is lost */
+    bool tail_due;
     uint32_t user_timeout_ms;
     int error; /* why it ended, as errno */
 };
@@ -148,24 +150,16 @@ struct tcp_layer {
     uint16_t *ports; /* by port: a listener's place, from 1 */
     struct tcp_link free, time_wait;
     uint32_t used, time_waits;
-    struct pool chunks;
-    struct connection *blocked; /* the wire had no room for what they would send */
+    struct pool chunks, runs; /* bytes of streams; struct tcp_sent */
+    struct connection *blocked;  /* the wire had no room for what they would send */
+    struct connection *starving; /* the pool had no chunk for what they would write */
     uint64_t challenge_second;
     uint32_t challenges, challenge_limit; /* in that second */
 };
 
 #define LAYER(c) ((c)->stack->tcp)
 
-static inline bool sack_usable(const struct connection *c) { return c->sack && c->board_count > 0; }
-
 static inline bool synchronized(uint8_t state) { return state >= TCP_ESTABLISHED; }
-
-/* What could be offered. Rounding up to the scale may offer a little more, for which the stream has slots. */
-static inline uint32_t receive_window(const struct connection *c)
-{
-    uint32_t room = c->receive.length < c->receive.limit ? c->receive.limit - c->receive.length : 0;
-    return min_u32(room, (uint32_t)UINT16_MAX << (c->receive_scale == UINT8_MAX ? 0 : c->receive_scale));
-}
 
 static inline uint32_t fin_seq(const struct connection *c) { return c->send_first + c->send.length; }
 
@@ -225,13 +219,21 @@ void tcp_output(struct connection *c);    /* all that may be sent now */
 enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t bytes, uint8_t flags);
 void tcp_send_ack(struct connection *c);
 void tcp_send_syn(struct connection *c);
-void tcp_retransmit_first(struct connection *c);
+bool tcp_send_tail(struct connection *c); /* a segment more; true: it was a retransmission */
 void tcp_probe_window(struct connection *c);
 void tcp_window_opened(struct connection *c); /* the caller has read */
 void tcp_challenge(struct connection *c);
 void tcp_reset_for(struct stack *stack, const struct tcp_segment *s); /* RFC 9293, 3.10.7.1 */
 void tcp_send_bare(struct stack *stack, const struct tcp_tuple *tuple, uint32_t seq, uint32_t ack, uint8_t flags,
                    uint32_t window, const uint8_t *options, uint32_t option_bytes);
+
+/* tcp_buffers.c */
+void tcp_buffers_begin(struct connection *c);
+uint32_t tcp_receive_window(const struct connection *c); /* what could be offered */
+void tcp_was_read(struct connection *c, uint32_t bytes);
+uint32_t tcp_send_room(const struct connection *c);      /* for what the caller writes */
+bool tcp_worth_writing(const struct connection *c);
+void tcp_starve_no_more(struct connection *c);
 
 /* tcp_rtt.c, tcp_timer.c */
 void tcp_measured(struct connection *c, uint64_t ticks);
@@ -245,17 +247,8 @@ void tcp_timers_init(struct connection *c);
 void tcp_hole_add(struct connection *c, uint32_t left, uint32_t right); /* there is room */
 bool tcp_hole_fits(const struct connection *c, uint32_t left, uint32_t right);
 void tcp_holes_absorb(struct connection *c); /* those that have become in order: rcv_nxt moves */
-bool tcp_board_update(struct connection *c, const struct tcp_segment *s); /* true: something new was reported */
-bool tcp_board_lost(const struct connection *c, uint32_t seq);            /* IsLost() of RFC 6675 */
-uint32_t tcp_board_pipe(const struct connection *c);
-bool tcp_board_next(const struct connection *c, bool lost_only, uint32_t *seq, uint32_t *bytes); /* NextSeg() */
-uint32_t tcp_board_skip(const struct connection *c, uint32_t seq, uint32_t *gap); /* beyond what was SACKed */
-uint32_t tcp_board_below(const struct connection *c, uint32_t seq); /* SACKed bytes before it */
-
-/* tcp_recovery.c */
-void tcp_duplicate_ack(struct connection *c);
-void tcp_new_ack(struct connection *c, uint32_t acked);
-void tcp_timed_out(struct connection *c);
-uint32_t tcp_in_flight(const struct connection *c);
+bool tcp_hole_known(const struct connection *c, uint32_t left, uint32_t right); /* all of it is held already */
+void tcp_came_twice(struct connection *c, uint32_t left, uint32_t right);
+bool tcp_reports_duplicate(const struct connection *c, const struct tcp_segment *s, struct tcp_run *what);
 
 #endif

@@ -34,11 +34,26 @@ static void measure(struct connection *c, const struct tcp_segment *s)
     }
 }
 
-static void advance(struct connection *c, const struct tcp_segment *s)
+/* Without SACK each duplicate stood for a segment that had left the network; these are now acknowledged (RFC 6582, 3.2,
+ * step 5). */
+static void count_duplicates(struct connection *c, struct tcp_report *r)
+{
+    uint32_t keep = 0;
+    if (!c->sack) {
+        uint32_t segments = (r->acked + c->mss - 1) / c->mss;
+        keep = c->recovering && c->duplicates + 1u > segments ? c->duplicates + 1u - segments : 0;
+        r->delivered -= min_u32(r->delivered, (c->duplicates - keep) * c->mss);
+    }
+    c->duplicates = (uint16_t)keep;
+}
+
+static void advance(struct connection *c, const struct tcp_segment *s, struct tcp_report *r)
 {
     struct stack *stack = c->stack;
-    uint32_t acked = s->ack - c->snd_una, data = s->ack - c->send_first;
+    uint32_t data = s->ack - c->send_first;
+    r->acked = s->ack - c->snd_una;
     measure(c, s);
+    tcp_flight_acked(c, s->ack, r);
     if (seq_before(c->send_first, s->ack)) {
         data = min_u32(data, c->send.length); /* the rest is our FIN */
         stream_consume(&c->send, &LAYER(c)->chunks, data, true);
@@ -49,7 +64,7 @@ static void advance(struct connection *c, const struct tcp_segment *s)
     c->tries = c->backoff = 0;
     c->unacked_since = stack->now;
     tcp_reset_rto(c);
-    tcp_new_ack(c, acked);
+    count_duplicates(c, r);
     if (c->snd_una == c->snd_max) {
         c->retransmitted = false;
         timers_cancel(stack->timers, &c->retransmit);
@@ -60,6 +75,20 @@ static void advance(struct connection *c, const struct tcp_segment *s)
     ready_changed(stack, &c->socket);
 }
 
+/* It acknowledges nothing new. With SACK it counts if it reports something new, without as RFC 5681, 2 says. */
+static void duplicate_arrives(struct connection *c, const struct tcp_segment *s, struct tcp_report *r)
+{
+    bool same = (s->window << c->send_scale) == c->snd_wnd;
+    bool plain = s->bytes == 0 && !(s->flags & TCP_FIN) && same;
+    /* After a time-out duplicates may be of what was sent twice (RFC 6582, 4.1). */
+    if (c->sack ? !r->sacked : !plain || c->recovered_by_timeout)
+        return;
+    if (c->duplicates < UINT16_MAX)
+        c->duplicates++;
+    if (!c->sack)
+        r->delivered = c->mss;
+}
+
 bool tcp_take_ack(struct connection *c, const struct tcp_segment *s)
 {
     struct stack *stack = c->stack;
@@ -68,15 +97,16 @@ bool tcp_take_ack(struct connection *c, const struct tcp_segment *s)
         tcp_challenge(c);
         return false;
     }
-    bool news = c->sack && tcp_board_update(c, s);
-    if (seq_before(c->snd_una, s->ack)) {
-        advance(c, s);
-    } else if (s->ack == c->snd_una && c->snd_una != c->snd_max && !c->persisting) {
-        bool same = (s->window << c->send_scale) == c->snd_wnd;
-        bool duplicate = s->bytes == 0 && !(s->flags & TCP_FIN) && same; /* RFC 5681, 2 */
-        if (c->sack ? news : duplicate)
-            tcp_duplicate_ack(c);
-    }
+    struct tcp_report r = {.echo = s->options.tsecr, .has_echo = c->timestamps && s->options.tsecr != 0};
+    r.duplicate = c->sack && tcp_reports_duplicate(c, s, &r.twice);
+    if (seq_before(c->snd_una, s->ack))
+        advance(c, s, &r);
+    if (c->sack)
+        tcp_flight_sacked(c, s, &r);
+    if (r.acked == 0 && s->ack == c->snd_una && c->snd_una != c->snd_max && !c->persisting)
+        duplicate_arrives(c, s, &r);
+    if (r.acked > 0 || r.duplicate || c->flight.first != NULL)
+        tcp_recover(c, &r);
     if (!seq_before(s->ack, c->snd_una))
         tcp_update_window(c, s);
     return true;

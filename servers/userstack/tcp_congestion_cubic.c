@@ -34,10 +34,9 @@ static void begin_epoch(struct tcp_window *w, uint64_t now_us)
 
 static void acked(struct tcp_window *w, uint32_t bytes, uint64_t now_us, uint64_t rtt_us)
 {
-    if (w->cwnd < w->ssthresh) {
-        w->cwnd += bytes < 2 * w->mss ? bytes : 2 * w->mss;
+    bytes = tcp_slow_start(w, bytes);
+    if (bytes == 0)
         return;
-    }
     if (w->cubic.epoch_us == 0)
         begin_epoch(w, now_us);
     double cwnd = (double)w->cwnd / w->mss, segments = (double)bytes / w->mss;

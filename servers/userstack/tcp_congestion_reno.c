@@ -1,4 +1,4 @@
-/* tcp_congestion_reno.c: slow start and congestion avoidance, RFC 5681, 3.1, with byte counting (RFC 3465, L = 2). */
+/* tcp_congestion_reno.c: slow start and congestion avoidance, RFC 5681, 3.1, by bytes (RFC 3465). */
 #include "tcp_congestion.h"
 
 #include <stddef.h>
@@ -9,12 +9,8 @@ static void acked(struct tcp_window *w, uint32_t bytes, uint64_t now_us, uint64_
 {
     (void)now_us;
     (void)rtt_us;
-    if (w->cwnd < w->ssthresh) {
-        w->cwnd += bytes < 2 * w->mss ? bytes : 2 * w->mss;
-        return;
-    }
-    w->counted += bytes;
-    if (w->counted >= w->cwnd) {
+    w->counted += tcp_slow_start(w, bytes);
+    while (w->counted >= w->cwnd) {
         w->counted -= w->cwnd;
         w->cwnd += w->mss;
     }

@@ -19,6 +19,8 @@ void tcp_layout(struct stack *stack, struct arena *arena)
     uint16_t *ports = arena_take(arena, 65536 * sizeof *ports);
     uint8_t *chunks = arena_take(arena, (size_t)l->chunks * STACK_CHUNK_BYTES);
     uint32_t *next = arena_take(arena, l->chunks * sizeof *next);
+    uint8_t *runs = arena_take(arena, (size_t)l->runs * sizeof(struct tcp_sent));
+    uint32_t *next_run = arena_take(arena, l->runs * sizeof *next_run);
     if (layer == NULL)
         return;
     stack->tcp = layer;
@@ -28,6 +30,7 @@ void tcp_layout(struct stack *stack, struct arena *arena)
     layer->listeners = listeners;
     layer->ports = ports;
     pool_init(&layer->chunks, chunks, next, STACK_CHUNK_BYTES, l->chunks);
+    pool_init(&layer->runs, runs, next_run, sizeof(struct tcp_sent), l->runs);
     for (uint32_t i = 0; i < l->connections; i++, slots += sends + receives) {
         connections[i].send.slots = slots;
         connections[i].send.slot_count = sends;
@@ -91,10 +94,10 @@ struct connection *tcp_new(struct stack *stack, const struct tcp_tuple *tuple)
     layer->used++;
     struct stream send = c->send, receive = c->receive;
     memset(c, 0, sizeof *c);
-    c->send = (struct stream){.slots = send.slots, .slot_count = send.slot_count, .limit = stack->limits.send_bytes};
-    c->receive = (struct stream){
-        .slots = receive.slots, .slot_count = receive.slot_count, .limit = stack->limits.receive_bytes};
+    c->send = (struct stream){.slots = send.slots, .slot_count = send.slot_count};
+    c->receive = (struct stream){.slots = receive.slots, .slot_count = receive.slot_count};
     c->stack = stack;
+    tcp_buffers_begin(c);
     c->socket.kind = SOCKET_CONNECTION;
     c->tuple = *tuple;
     c->ts_offset = tcp_timestamp_offset(stack, tuple);
@@ -175,6 +178,7 @@ static void cancel_timers(struct connection *c)
     timers_cancel(c->stack->timers, &c->retransmit);
     timers_cancel(c->stack->timers, &c->delayed_ack);
     timers_cancel(c->stack->timers, &c->slow);
+    timers_cancel(c->stack->timers, &c->loss);
 }
 
 static void leave_listener(struct connection *c)
@@ -207,6 +211,8 @@ void tcp_end(struct connection *c, int error)
         c->blocked = false;
     }
     stream_clear(&c->send, &layer->chunks);
+    tcp_flight_clear(c);
+    tcp_starve_no_more(c);
     if (error != 0) /* what came in order before an orderly end can still be read */
         stream_clear(&c->receive, &layer->chunks);
     c->error = error;
@@ -232,6 +238,7 @@ void tcp_time_wait(struct connection *c)
     struct tcp_layer *layer = LAYER(c);
     cancel_timers(c);
     stream_clear(&c->send, &layer->chunks);
+    tcp_flight_clear(c);
     if (c->state != TCP_TIME_WAIT)
         tcp_become(c, TCP_TIME_WAIT);
     timers_rearm(stack->timers, &c->slow, stack->now + ticks_of_ms(stack, stack->limits.time_wait_ms));

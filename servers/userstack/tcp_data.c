@@ -7,7 +7,7 @@ static void trim(struct connection *c, struct tcp_segment *s)
     if (seq_before(s->seq, c->rcv_nxt)) {
         uint32_t known = c->rcv_nxt - s->seq;
         if (known > s->bytes || (known == s->bytes && !(s->flags & TCP_FIN))) {
-            c->ack_now = true; /* all known: our ACK was lost */
+            tcp_came_twice(c, s->seq, s->seq + s->bytes); /* all known: our ACK was lost, or too late */
             if (known > s->bytes)
                 s->flags &= (uint8_t)~TCP_FIN;
             known = s->bytes;
@@ -56,6 +56,10 @@ void tcp_take_data(struct connection *c, struct tcp_segment *s)
     uint32_t at = c->receive.length + (s->seq - c->rcv_nxt), right = s->seq + s->bytes;
     if (s->seq != c->rcv_nxt) {
         c->ack_now = true; /* a duplicate ACK, RFC 5681, 4.2 */
+        if (tcp_hole_known(c, s->seq, right)) {
+            tcp_came_twice(c, s->seq, right);
+            return;
+        }
         if (!tcp_hole_fits(c, s->seq, right)) {
             COUNT_DROP(stack, tcp_out_of_order_full);
             return;

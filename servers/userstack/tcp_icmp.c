@@ -16,9 +16,12 @@ void tcp_icmp(struct stack *stack, uint32_t destination, const uint8_t *quoted, 
         if (!path_lower(stack, destination, mtu) || !synchronized(c->state))
             return;
         tcp_update_mss(c);
-        c->recovering = false; /* smaller segments again from the first; no loss by congestion (RFC 1191, 6.5) */
-        c->timing = false;
-        c->snd_nxt = c->snd_una;
+        /* All again in smaller segments; no loss by congestion (RFC 1191, 6.5), so that the window stays. */
+        for (struct tcp_sent *run = c->flight.first; run != NULL; run = run->next)
+            tcp_flight_lose(c, run);
+        c->recovering = c->undo.on = c->timing = false;
+        c->recovered_by_timeout = true;
+        c->recover = c->snd_nxt;
         tcp_output(c);
         return;
     }

@@ -225,6 +225,8 @@ static bool believed(struct connection *c, struct tcp_segment *s)
     }
     if (!acceptable(c, s)) {
         COUNT_DROP(stack, tcp_window);
+        if (s->bytes > 0 && seq_upto(s->seq + s->bytes, c->rcv_nxt))
+            tcp_came_twice(c, s->seq, s->seq + s->bytes);
         if (segment_length(s) > 0)
             tcp_send_ack(c);
         else

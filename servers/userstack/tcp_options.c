@@ -88,15 +88,17 @@ uint32_t tcp_write_options(const struct connection *c, uint8_t *p, bool syn, uin
         p = write_timestamps(c, p + 2);
     }
     room -= (uint32_t)(p - begin);
-    if (c->sack && c->hole_count > 0 && room >= 12) { /* the most recent first, RFC 2018, 4 */
-        unsigned n = min_u32(min_u32(c->hole_count, (room - 4) / 8), c->timestamps ? 3 : 4);
+    bool twice = c->twice.left != c->twice.right; /* before all others, RFC 2883, 4 */
+    if (c->sack && c->hole_count + twice > 0 && room >= 12) { /* the most recent first, RFC 2018, 4 */
+        unsigned n = min_u32(min_u32(c->hole_count + twice, (room - 4) / 8), c->timestamps ? 3 : 4);
         p[0] = p[1] = OPTION_NOP;
         p[2] = OPTION_SACK;
         p[3] = (uint8_t)(2 + 8 * n);
         p += 4;
         for (unsigned i = 0; i < n; i++, p += 8) {
-            put32(p, c->holes[i].left);
-            put32(p + 4, c->holes[i].right);
+            const struct tcp_run *run = twice && i == 0 ? &c->twice : &c->holes[i - twice];
+            put32(p, run->left);
+            put32(p + 4, run->right);
         }
     }
     return (uint32_t)(p - begin);

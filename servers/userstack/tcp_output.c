@@ -4,7 +4,7 @@
 /* The window to offer: its right edge never moves back, and moves on only by a worthwhile step (RFC 9293, 3.8.6.2.2). */
 static uint32_t offer_window(struct connection *c, bool syn)
 {
-    uint32_t edge = c->rcv_nxt + receive_window(c), step = min_u32(c->receive.limit / 2, max_u32(c->mss, 1));
+    uint32_t edge = c->rcv_nxt + tcp_receive_window(c), step = min_u32(c->receive.limit / 2, max_u32(c->mss, 1));
     uint8_t scale = syn || c->receive_scale == UINT8_MAX ? 0 : c->receive_scale;
     if (seq_before(c->rcv_edge, c->rcv_nxt))
         c->rcv_edge = c->rcv_nxt;
@@ -55,6 +55,7 @@ enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t byt
         c->last_ack_sent = c->rcv_nxt;
         c->unacked_bytes = 0;
         c->ack_now = false;
+        c->twice = (struct tcp_run){0, 0};
         timers_cancel(stack->timers, &c->delayed_ack);
     }
     return result;
@@ -121,15 +122,19 @@ static bool send_data(struct connection *c, uint32_t seq, uint32_t bytes, bool f
     return true;
 }
 
-/* From the first unacknowledged byte, whatever the window (RFC 6582, 3.2, step 2; RFC 6675, 5, step 4.3). */
-void tcp_retransmit_first(struct connection *c)
+/* The same, as part of the flight. */
+static bool send_in_flight(struct connection *c, uint32_t seq, uint32_t bytes, bool fin)
 {
-    uint32_t held = fin_seq(c) - c->snd_una, gap;
-    tcp_board_skip(c, c->snd_una, &gap);
-    uint32_t bytes = min_u32(min_u32(min_u32(held, c->mss), gap), c->snd_max - c->snd_una);
-    bool fin = fin_sent(c) && c->snd_una + bytes == fin_seq(c);
-    send_data(c, c->snd_una, bytes, fin);
-    tcp_arm_retransmit(c);
+    bool again = seq_before(seq, c->snd_max);
+    if (!send_data(c, seq, bytes, fin))
+        return false;
+    tcp_flight_sent(c, seq, seq + bytes + fin, again);
+    c->snd_nxt = seq_max(c->snd_nxt, seq + bytes + fin);
+    if (again)
+        tcp_undo_sent(c);
+    if (c->recovering)
+        c->prr.out += bytes;
+    return true;
 }
 
 /* In a closed window one byte goes all the same: the answer tells how wide it is (RFC 9293, 3.8.6.1). In one that is too
@@ -141,11 +146,10 @@ void tcp_probe_window(struct connection *c)
     bool fin = c->fin_queued && bytes == held;
     if (c->snd_wnd == 0)
         COUNT(c->stack, tcp_window_probes);
-    if (!send_data(c, c->snd_una, bytes, fin))
-        return;
-    if (c->snd_wnd > 0)
-        c->snd_nxt = seq_max(c->snd_nxt, c->snd_una + bytes + fin);
-    c->timing = false;
+    /* What is refused is not on its way. */
+    bool sent = c->snd_wnd == 0 ? send_data(c, c->snd_una, bytes, fin) : send_in_flight(c, c->snd_una, bytes, fin);
+    if (sent)
+        c->timing = false;
 }
 
 /* Is the next new segment worth it? Nagle's and the sender's half of silly window avoidance (3.7.4, 3.8.6.2.1). */
@@ -161,18 +165,13 @@ static bool worth_sending(const struct connection *c, uint32_t bytes, bool all, 
 /* Something at snd_nxt. False: nothing may be sent, or the wire is full. */
 static bool send_next(struct connection *c)
 {
-    uint32_t gap = UINT32_MAX, seq = c->snd_nxt;
-    if (seq_before(seq, c->snd_max))
-        seq = tcp_board_skip(c, seq, &gap);
-    uint32_t end = fin_seq(c);
+    uint32_t seq = c->snd_nxt, end = fin_seq(c);
     if (seq_before(end, seq)) /* beyond our FIN */
         return false;
     uint32_t data = end - seq, flight = tcp_in_flight(c), cwnd = c->cc.cwnd;
-    if (!c->recovering && !c->sack) /* limited transmit, RFC 3042; the scoreboard does it with SACK */
-        cwnd += min_u32(c->duplicates, 2) * c->mss;
     uint32_t offered = seq_before(seq, c->snd_una + c->snd_wnd) ? c->snd_una + c->snd_wnd - seq : 0;
     uint32_t allowed = cwnd > flight ? cwnd - flight : 0;
-    uint32_t bytes = min_u32(min_u32(min_u32(data, c->mss), gap), min_u32(offered, allowed));
+    uint32_t bytes = min_u32(min_u32(data, c->mss), min_u32(offered, allowed));
     bool fin = c->fin_queued && bytes == data;
     if (data > 0 && bytes == 0)
         return false;
@@ -181,26 +180,39 @@ static bool send_next(struct connection *c)
     bool again = seq_before(seq, c->snd_max);
     if (data > 0 && !again && !worth_sending(c, bytes, bytes == data, offered <= allowed))
         return false;
-    if (!send_data(c, seq, bytes, fin))
+    return send_in_flight(c, seq, bytes, fin);
+}
+
+/* The first that is lost. Beyond a window that has shrunk only what is needed first, which then asks for the window. */
+static bool send_lost(struct connection *c)
+{
+    struct tcp_run lost;
+    if (!tcp_flight_next_lost(c, &lost))
         return false;
-    c->snd_nxt = seq + bytes + fin;
+    uint32_t edge = lost.left == c->snd_una ? lost.right : c->snd_una + c->snd_wnd, end = fin_seq(c);
+    if (!seq_before(lost.left, edge))
+        return false;
+    uint32_t right = seq_min(seq_min(lost.right, edge), end); /* of data */
+    uint32_t bytes = seq_before(lost.left, right) ? min_u32(right - lost.left, c->mss) : 0;
+    bool fin = lost.left + bytes == end && seq_before(end, lost.right);
+    if (tcp_in_flight(c) + bytes > c->cc.cwnd || !send_in_flight(c, lost.left, bytes, fin))
+        return false;
+    if (lost.left == c->snd_una)
+        tcp_arm_retransmit(c);
     return true;
 }
 
-/* Lost data before new data before data that are perhaps lost (NextSeg(), RFC 6675, 4). */
-static bool send_in_recovery(struct connection *c)
+/* RFC 8985, 7.3: whatever the congestion window. */
+bool tcp_send_tail(struct connection *c)
 {
-    uint32_t seq, bytes;
-    if (tcp_board_pipe(c) + c->mss > c->cc.cwnd)
+    uint32_t end = fin_seq(c), edge = seq_min(end, c->snd_una + c->snd_wnd), seq = c->snd_nxt;
+    if (seq == c->snd_max && seq_before(seq, edge)) {
+        uint32_t bytes = min_u32(edge - seq, c->mss);
+        send_in_flight(c, seq, bytes, c->fin_queued && seq + bytes == end);
         return false;
-    bool lost = tcp_board_next(c, true, &seq, &bytes);
-    if (!lost && send_next(c))
-        return true;
-    if (!lost && !tcp_board_next(c, false, &seq, &bytes))
-        return false;
-    if (!send_data(c, seq, bytes, false))
-        return false;
-    c->high_retransmitted = seq + bytes;
+    }
+    uint32_t right = seq_min(seq, end), bytes = min_u32(right - c->snd_una, c->mss);
+    send_in_flight(c, right - bytes, bytes, right != seq);
     return true;
 }
 
@@ -210,8 +222,11 @@ void tcp_output(struct connection *c)
         return;
     if (c->snd_una == c->snd_max && c->stack->now - c->sent_at > c->rto) /* RFC 5681, 4.1 */
         c->cc.cwnd = min_u32(c->cc.cwnd, c->stack->limits.initial_window * c->mss);
-    while (c->recovering && sack_usable(c) ? send_in_recovery(c) : send_next(c))
+    uint32_t before = c->snd_nxt;
+    while (c->flight.lost > 0 ? send_lost(c) : send_next(c)) /* what is lost before what is new */
         ;
+    if (c->snd_nxt != before)
+        tcp_tail_arm(c);
     bool held_back = seq_before(c->snd_nxt, fin_seq(c));
     if (held_back && c->snd_nxt == c->snd_una && !timer_pending(&c->retransmit) && !c->blocked) {
         c->unacked_since = c->stack->now;
@@ -240,7 +255,7 @@ void tcp_window_opened(struct connection *c)
 {
     if (c->state < TCP_ESTABLISHED || c->fin_received || c->state == TCP_TIME_WAIT)
         return;
-    uint32_t edge = c->rcv_nxt + receive_window(c), left = seq_before(c->rcv_nxt, c->rcv_edge) ? c->rcv_edge - c->rcv_nxt : 0;
+    uint32_t edge = c->rcv_nxt + tcp_receive_window(c), left = seq_before(c->rcv_nxt, c->rcv_edge) ? c->rcv_edge - c->rcv_nxt : 0;
     uint32_t step = seq_before(c->rcv_edge, edge) ? edge - c->rcv_edge : 0;
     uint32_t limit = c->receive.limit;
     if ((left < limit / 8 && step >= limit / 4) || (left < 2u * c->mss && step >= min_u32(limit / 2, c->mss)))

@@ -1,96 +1,115 @@
-/* tcp_recovery.c: loss, found by duplicate ACKs or by time, and how sending goes on: NewReno (RFC 6582), with SACK
- * RFC 6675. How much the window falls and grows is the algorithm's (tcp_congestion.h). */
+/* tcp_recovery.c: from loss to order. A connection is open, or it recovers from losses that acknowledgments told of
+ * (`recovering`, RFC 6675, without SACK RFC 6582), or from a time-out (`recovered_by_timeout`, RFC 5681, 3.1), until all
+ * that was on its way then is acknowledged. In each window ssthresh falls once. How losses are found is tcp_rack.c's, how
+ * much is sent meanwhile tcp_prr.c's, and how far the window falls and how it grows the algorithm's (tcp_congestion.h). */
 #include "tcp.h"
 
-/* What is thought to be on the way. After a time-out it is what was sent since; outside recovery what was not SACKed. */
-uint32_t tcp_in_flight(const struct connection *c)
-{
-    if (c->recovering && sack_usable(c))
-        return tcp_board_pipe(c);
-    return c->snd_nxt - c->snd_una - tcp_board_below(c, c->snd_nxt);
-}
+/* RFC 5681, 3.1: FlightSize, but without what limited transmit has added. */
+static uint32_t in_use(const struct connection *c) { return min_u32(c->cc.cwnd, c->snd_nxt - c->snd_una); }
 
 static void enter(struct connection *c)
 {
     COUNT(c->stack, tcp_fast_recoveries);
-    c->congestion->lost(&c->cc, c->snd_max - c->snd_una, false);
+    uint32_t flight = in_use(c);
+    tcp_undo_begin(c);
+    c->congestion->lost(&c->cc, flight, false);
     c->recovering = true;
-    c->recover = c->snd_max;
-    c->cc.cwnd = c->cc.ssthresh + (c->sack ? 0 : TCP_DUPLICATES * c->mss);
-    tcp_retransmit_first(c);
-    c->high_retransmitted = c->snd_una + c->mss;
+    c->recover = c->snd_nxt;
+    tcp_prr_begin(c, flight);
 }
 
-/* Of an ACK that acknowledges nothing new; with SACK, one that reports something new. */
-void tcp_duplicate_ack(struct connection *c)
+static void leave(struct connection *c, const struct tcp_report *r)
 {
-    if (c->recovering) {
-        if (!c->sack)
-            c->cc.cwnd += c->mss; /* a segment has left the network (3.2, step 3) */
-        return;
-    }
-    /* After a time-out, or a recovery, duplicates may be of what was sent twice (RFC 6582, 4.1). */
-    if (seq_before(c->snd_una, c->recover) && c->recovered_by_timeout)
-        return;
-    if (c->duplicates < UINT8_MAX)
-        c->duplicates++;
-    if (c->duplicates >= TCP_DUPLICATES || (sack_usable(c) && tcp_board_lost(c, c->snd_una)))
-        enter(c);
-}
-
-static void partial(struct connection *c, uint32_t acked)
-{
-    if (sack_usable(c)) {
-        c->high_retransmitted = seq_max(c->high_retransmitted, c->snd_una);
-        return; /* tcp_output() goes on by the scoreboard */
-    }
-    if (!c->sack) { /* deflate by what has left, inflate by the one segment (step 5) */
-        c->cc.cwnd -= min_u32(acked, c->cc.cwnd - c->mss);
-        if (acked >= c->mss)
-            c->cc.cwnd += c->mss;
-    }
-    tcp_retransmit_first(c);
-    c->high_retransmitted = seq_max(c->high_retransmitted, c->snd_una + c->mss);
-}
-
-void tcp_new_ack(struct connection *c, uint32_t acked)
-{
-    if (c->recovering) {
-        if (seq_before(c->snd_una, c->recover)) {
-            partial(c, acked);
-            return;
-        }
-        c->recovering = false;
-        c->duplicates = 0;
-        uint32_t flight = max_u32(c->snd_max - c->snd_una, c->mss) + c->mss;
-        c->cc.cwnd = c->sack ? c->cc.ssthresh : min_u32(c->cc.ssthresh, flight); /* no burst */
-        return;
-    }
+    bool fast = c->recovering;
+    c->recovering = c->recovered_by_timeout = false;
     c->duplicates = 0;
-    if (!seq_before(c->snd_una, c->recover))
-        c->recovered_by_timeout = false;
-    /* A window that was not in use has not been tried, and does not grow (RFC 7661, 4.2, in spirit). */
-    uint32_t used = tcp_in_flight(c) + acked + c->mss;
+    if (tcp_undo(c, r))
+        return;
+    tcp_rack_recovered(c);
+    if (fast)
+        c->cc.cwnd = c->cc.ssthresh;
+}
+
+/* Without SACK: the third duplicate, and each acknowledgment that stops short, tell of one segment (RFC 6582, 3.2). */
+static uint32_t count_detect(struct connection *c, const struct tcp_report *r)
+{
+    bool third = !c->recovering && !c->recovered_by_timeout && c->duplicates >= TCP_DUPLICATES;
+    return third || (c->recovering && r->acked > 0) ? tcp_flight_lose_first(c) : 0;
+}
+
+/* A window that was not in use has not been tried, and does not grow (RFC 7661, 4.2, in spirit). */
+static void grow(struct connection *c, uint32_t delivered)
+{
+    uint32_t used = tcp_in_flight(c) + delivered + c->mss;
     if (used >= c->cc.cwnd || (c->cc.cwnd < c->cc.ssthresh && 2 * used >= c->cc.cwnd)) {
         uint64_t rtt_us = c->srtt8 / 8 * c->stack->limits.tick_ns / 1000;
-        c->congestion->acked(&c->cc, acked, now_us(c->stack), rtt_us);
+        c->congestion->acked(&c->cc, delivered, now_us(c->stack), rtt_us);
     }
 }
 
+/* After every acknowledgment of data on their way. */
+void tcp_recover(struct connection *c, struct tcp_report *r)
+{
+    bool recovers = c->recovering || c->recovered_by_timeout;
+    if (r->duplicate) {
+        tcp_rack_duplicate(c);
+        tcp_undo_duplicate(c, r);
+    }
+    if (recovers && !seq_before(c->snd_una, c->recover))
+        leave(c, r);
+    else if ((recovers && r->acked > 0 && tcp_undo_late(c, r)) || (!recovers && r->duplicate))
+        tcp_undo(c, r);
+    tcp_tail_acked(c, r);
+    r->lost = c->sack ? tcp_rack_detect(c) : count_detect(c, r);
+    if (c->flight.lost > 0 && !c->recovering && !c->recovered_by_timeout)
+        enter(c);
+    if (c->recovering && r->delivered + r->lost > 0)
+        tcp_prr_acked(c, r->delivered, r->acked > 0 && r->lost == 0, !c->sack && r->lost > 0);
+    else if (!c->recovering && r->acked > 0)
+        grow(c, r->delivered); /* what was SACKed before has had its turn */
+    if (r->acked > 0 || r->sacked)
+        tcp_tail_arm(c);
+}
+
+void tcp_losses_found(struct connection *c)
+{
+    uint32_t lost = tcp_rack_detect(c);
+    if (lost > 0 && !c->recovering && !c->recovered_by_timeout)
+        enter(c);
+    if (lost > 0 && c->recovering)
+        tcp_prr_acked(c, 0, false, false);
+}
+
+/* All is thought lost that was not SACKed and is old enough (RFC 8985, 6.3). */
 void tcp_timed_out(struct connection *c)
 {
     COUNT(c->stack, tcp_timeouts);
-    if (c->tries == 1) /* ssthresh falls once for a segment, however often it is sent (RFC 5681, 3.1) */
-        c->congestion->lost(&c->cc, c->snd_max - c->snd_una, true);
-    else
-        c->board_count = 0; /* the peer may have reneged (RFC 2018, 8) */
-    c->cc.cwnd = c->mss;
-    c->cc.counted = 0;
+    /* Once for a segment, however often it is sent (RFC 5681, 3.1); and not again for a flight that recovers. */
+    if (c->tries == 1 && !c->recovering) {
+        uint32_t flight = in_use(c);
+        tcp_undo_begin(c);
+        c->congestion->lost(&c->cc, flight, true);
+    }
+    if (c->tries > 2)
+        tcp_flight_unsack(c); /* the peer may have reneged (RFC 2018, 8) */
+    for (struct tcp_sent *run = c->flight.first; run != NULL; run = run->next) {
+        bool young = c->sack && c->rack.known && run != c->flight.first &&
+                     ticks_ahead(run->at + c->rack.rtt, c->stack->now) > 0;
+        if (!young)
+            tcp_flight_lose(c, run);
+    }
+    if (c->snd_wnd == 0) { /* the window has closed over what was on its way: it will be asked for (tcp_probe_window()) */
+        tcp_flight_clear(c);
+        c->snd_nxt = c->snd_una;
+    }
     c->recovering = false;
-    c->duplicates = 0;
     c->recovered_by_timeout = true;
     c->recover = c->snd_max;
-    c->snd_nxt = c->snd_una;
+    c->duplicates = 0;
+    c->tail.probing = c->tail_due = false;
+    timers_cancel(c->stack->timers, &c->loss);
+    c->cc.cwnd = tcp_in_flight(c) + c->mss;
+    c->cc.counted = 0;
     c->timing = false;
     c->retransmitted = true;
 }

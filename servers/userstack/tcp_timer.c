@@ -1,5 +1,5 @@
-/* tcp_timer.c: what happens when time is up. A connection has three timers: retransmission or persist, delayed ACK, and
- * a slow one, whose meaning is its state's. */
+/* tcp_timer.c: what happens when time is up. A connection has four timers: retransmission or persist, delayed ACK, a
+ * slow one, whose meaning is its state's, and one of loss: what is late is lost, or the end of a flight is probed. */
 #include "tcp.h"
 
 #include <errno.h>
@@ -38,12 +38,17 @@ static void persist_expired(struct connection *c)
 
 static void retransmit_expired(struct timers *timers, struct timer *timer)
 {
-    (void)timers;
     struct connection *c = (struct connection *)(void *)((char *)timer - offsetof(struct connection, retransmit));
     const struct stack_limits *l = &c->stack->limits;
     if (c->persisting) {
         persist_expired(c);
         return;
+    }
+    if (timer_pending(&c->loss) && c->tail_due && ticks_ahead(c->loss.deadline, c->stack->now) <= 0) {
+        timers_cancel(timers, &c->loss); /* it was to come first */
+        tcp_tail_expired(c);
+        if (timer_pending(timer))
+            return;
     }
     bool opening = c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED;
     if (c->tries >= (opening ? l->syn_tries : l->data_tries) || user_timed_out(c)) {
@@ -63,6 +68,18 @@ static void retransmit_expired(struct timers *timers, struct timer *timer)
     tcp_output(c);
     if (!timer_pending(&c->retransmit)) /* the wire was full, or the window closed meanwhile */
         tcp_arm_retransmit(c);
+}
+
+static void loss_expired(struct timers *timers, struct timer *timer)
+{
+    (void)timers;
+    struct connection *c = (struct connection *)(void *)((char *)timer - offsetof(struct connection, loss));
+    if (c->tail_due) {
+        tcp_tail_expired(c);
+    } else {
+        tcp_losses_found(c);
+        tcp_output(c);
+    }
 }
 
 static void delayed_ack_expired(struct timers *timers, struct timer *timer)
@@ -128,4 +145,5 @@ void tcp_timers_init(struct connection *c)
     c->retransmit.expire = retransmit_expired;
     c->delayed_ack.expire = delayed_ack_expired;
     c->slow.expire = slow_expired;
+    c->loss.expire = loss_expired;
 }

@@ -253,10 +253,12 @@ class Peer:
         sack: bool = False,
         window: int = 60000,
         seq: int = 7000,
+        rtt_ms: float = 0,
     ) -> None:
         self.script, self.source_port, self.port = script, source_port, port
         self.mss, self.scale, self.timestamps, self.sack = mss, scale, timestamps, sack
         self.window, self.seq, self.ack, self.first = window, seq, 0, 0
+        self.rtt_ms = rtt_ms
         self.echo = 0
         self.socket = -1
         self.answer: Segment | None = None
@@ -313,6 +315,7 @@ class Peer:
             script.__dict__.setdefault("listeners", {})[self.port] = listener
         (self.answer,) = self.send("S")
         assert self.answer.flags == "SA"
+        assert script.later(self.rtt_ms) == []
         self.ack = (self.answer.seq + 1) % 2**32
         self.first = self.ack
         assert self.send() == []

@@ -99,7 +99,7 @@ def test_after_a_timeout_what_was_sacked_is_not_sent_again(script):
     peer = script.open(congestion="reno").accepted(sack=True)
     script.write(peer.socket, b"d" * 4000)
     peer.send(sack=((peer.first + 1000, peer.first + 2000),))
-    assert places(script.at(260), peer.first) == [0]
+    assert places(script.at(260), peer.first) == [0, 0], "by RACK, then by the time-out"
     got = peer.send(ack=peer.first + 2000)
     assert places(got, peer.first) == [2000, 3000]
 
@@ -124,9 +124,9 @@ def test_out_of_order_data_are_reported_latest_first_and_read_in_order(script):
 
 def test_holes_are_bounded(script):
     peer = script.open().accepted(sack=True)
-    for n in range(1, 30):
+    for n in range(1, 80):
         peer.send("A", b"x", seq=peer.seq + 10 * n)
-    assert script.drops("tcp_out_of_order_full") == 29 - 16
+    assert script.drops("tcp_out_of_order_full") == 79 - 64
 
 
 def test_a_fin_beyond_a_gap_is_remembered(script):
