@@ -65,8 +65,8 @@ void tcp_recover(struct connection *c, struct tcp_report *r)
         enter(c);
     if (c->recovering && r->delivered + r->lost > 0)
         tcp_prr_acked(c, r->delivered, r->acked > 0 && r->lost == 0, !c->sack && r->lost > 0);
-    else if (!c->recovering && r->acked > 0)
-        grow(c, r->delivered); /* what was SACKed before has had its turn */
+    else if (!c->recovering && (r->acked > 0 || c->rack.reordering)) /* in order, unless the path knows none */
+        grow(c, r->delivered);
     if (r->acked > 0 || r->sacked)
         tcp_tail_arm(c);
 }

@@ -30,7 +30,14 @@ def test_a_fine_timeout_removes_the_collapse():
 
 
 def test_a_coarse_clock_undoes_it():
-    cell = {"senders": 24, "rounds": 4, "queue": 24, "congestion": "reno", "min_rto_us": 500, "delayed_ack_us": 400}
+    cell = {
+        "senders": 24,
+        "rounds": 4,
+        "queue": 24,
+        "congestion": "reno",
+        "min_rto_us": 500,
+        "delayed_ack_us": 400,
+    }
     assert incast(**cell, tick_us=10000)["completion_us"] > 2 * incast(**cell)["completion_us"]
 
 

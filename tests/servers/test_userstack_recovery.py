@@ -134,7 +134,9 @@ def test_a_tail_that_is_lost_is_probed(script, opened, probes):
     sent = script.later(100)
     assert places(peer, sent) == [2] * probes
     if probes:
-        assert sent[0].at_ms == pytest.approx(2 * DELAY_MS + DELAY_MS + 10, abs=6), "and a hundredth of the minimum"
+        assert sent[0].at_ms == pytest.approx(2 * DELAY_MS + DELAY_MS + 10, abs=6), (
+            "and a hundredth of the minimum"
+        )
         assert sack(peer, (2, 3)) + places(peer, script.later(30)) == [0]
         assert sack(peer, (2, 3), ack=1) == [1]
         assert script.counter("tcp_timeouts") == 0
