@@ -51,6 +51,7 @@ static void receive(struct scene *s, struct guest *g)
         uint32_t source = get32(frame + (type == 0x0800 ? 26 : 28));
         uint8_t mac[6] = {2, 0x53, frame[8], frame[9], frame[10], frame[11]};
         MUST(memcmp(mac, frame + 6, 6) == 0);
+        MUST(type != 0x0806 || memcmp(frame + 6, frame + 22, 6) == 0);
         MUST(get32(frame + 8) == source || source == 0 || flags == 0);
         MUST(source != g->ip || flags == 0);
         if (type == 0x0800 && (source == ONE || source == OTHER)) {

@@ -15,9 +15,9 @@ uint64_t fixture_clock(void) { return fixture_ns; }
 struct fabric *fixture_fabric(uint32_t ports, uint32_t slots, uint64_t seed, const char *const *rules)
 {
     char error[512] = "";
-    struct fabric *fabric = fabric_open(
-        &(struct fabric_options){.ports = ports, .slots = slots, .mtu = 1500, .seed = seed, .clock = fixture_clock}, error,
-        sizeof error);
+    const struct fabric_options options = {
+        .ports = ports, .slots = slots, .mtu = 1500, .seed = seed, .clock = fixture_clock};
+    struct fabric *fabric = fabric_open(&options, error, sizeof error);
     NEED(fabric != NULL);
     for (; rules != NULL && *rules != NULL; rules++)
         CHECK(fabric_rule(fabric, *rules, error, sizeof error) == 0, "%s", error);
@@ -34,8 +34,14 @@ int fixture_ask(struct fabric *fabric, struct guest *guest, const struct hello *
     if (port < 0)
         return -port;
     size_t one = ring_bytes(welcome.slots);
-    *guest = (struct guest){.bytes = 2 * one, .number = (uint32_t)port, .ip = hello->ip, .memory_file = files[HELLO_MEMORY],
-                            .bell = files[HELLO_STACK_BELL], .switch_bell = files[HELLO_SWITCH_BELL]};
+    *guest = (struct guest){
+        .bytes = 2 * one,
+        .number = (uint32_t)port,
+        .ip = hello->ip,
+        .memory_file = files[HELLO_MEMORY],
+        .bell = files[HELLO_STACK_BELL],
+        .switch_bell = files[HELLO_SWITCH_BELL],
+    };
     guest->memory = mmap(NULL, guest->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory_file, 0);
     NEED(guest->memory != MAP_FAILED);
     guest->out = (struct producer){.ring = (void *)guest->memory, .slots = welcome.slots};

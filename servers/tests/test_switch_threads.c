@@ -12,72 +12,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { A = 0x0a000001, SLOTS = 64, RING_FRAMES = 300000, BYTES = 3000000, PAIRS = 2 };
+enum { A = 0x0a000001, SLOTS = 64, BYTES = 3000000, PAIRS = 2, LINGER_NS = 300000000 };
 
 int checks_failed;
 
 static char path[108], where[128];
-
-/* --- A ring between two threads, with as much sleep as can be had. */
-
-struct pair {
-    struct ring *ring;
-    int bell;
-};
-
-static void *produce(void *argument)
-{
-    static const uint64_t one = 1;
-    struct pair *pair = argument;
-    struct producer p = {.ring = pair->ring, .slots = SLOTS};
-    uint32_t random = 1;
-    for (uint32_t i = 0; i < RING_FRAMES;) {
-        random = random * 1103515245 + 12345;
-        for (uint32_t n = random >> 26; n > 0 && i < RING_FRAMES && producer_room(&p) > 0; n--, i++) {
-            memcpy(producer_slot(&p, 0)->frame, &i, sizeof i);
-            producer_commit(&p, sizeof i + i % 100, 0);
-        }
-        if (producer_flush(&p))
-            (void)!write(pair->bell, &one, sizeof one);
-        if (random >> 28 == 0)
-            sched_yield();
-    }
-    return NULL;
-}
-
-static void test_ring(void)
-{
-    struct pair pair = {.ring = aligned_alloc(64, ring_bytes(SLOTS)), .bell = eventfd(0, 0)};
-    pthread_t thread;
-    NEED(pair.ring != NULL && pair.bell >= 0);
-    memset(pair.ring, 0, ring_bytes(SLOTS));
-    struct consumer c = {.ring = pair.ring, .slots = SLOTS};
-    NEED(pthread_create(&thread, NULL, produce, &pair) == 0);
-    for (uint32_t next = 0; next < RING_FRAMES;) {
-        uint32_t n = consumer_ready(&c), number;
-        for (uint32_t i = 0; i < n; i++, next++) {
-            memcpy(&number, consumer_slot(&c, i)->frame, sizeof number);
-            NEED(number == next && slot_what(consumer_slot(&c, i)) == sizeof number + number % 100);
-        }
-        consumer_release(&c, n);
-        if (n == 0 && consumer_sleeps(&c)) { /* for ever, if the bell were not rung */
-            uint64_t rung;
-            NEED(read(pair.bell, &rung, sizeof rung) == sizeof rung);
-        }
-        consumer_wakes(&c);
-    }
-    pthread_join(thread, NULL);
-    close(pair.bell);
-    free(pair.ring);
-}
-
-/* --- The switch, and stacks on it. */
 
 struct switch_thread {
     struct fabric *fabric;
@@ -94,8 +37,8 @@ static void *run_switch(void *argument)
 static void start_switch(struct switch_thread *s, const char *rule)
 {
     char error[512] = "";
-    s->fabric = fabric_open(&(struct fabric_options){.ports = 8, .slots = SLOTS, .mtu = 1500, .seed = 1, .clock = monotonic_ns},
-                            error, sizeof error);
+    const struct fabric_options options = {.ports = 8, .slots = SLOTS, .mtu = 1500, .seed = 1, .clock = monotonic_ns};
+    s->fabric = fabric_open(&options, error, sizeof error);
     NEED(s->fabric != NULL && (rule == NULL || fabric_rule(s->fabric, rule, error, sizeof error) == 0));
     NEED(fabric_rules_open(s->fabric) == 0);
     s->door = door_open(s->fabric, path, error, sizeof error);
@@ -132,7 +75,8 @@ static void open_host(struct host *host, uint32_t ip, uint16_t low, uint16_t hig
     limits.chunks = 2048;
     limits.min_rto_us = 10000;
     snprintf(word, sizeof word, low == 0 ? "%s" : "%s,ports=%u-%u", where, low, high);
-    int opened = host_open(host, word, &(struct stack_address){.ip = ip, .netmask = 0xffffff00}, &limits, error, sizeof error);
+    const struct stack_address address = {.ip = ip, .netmask = 0xffffff00};
+    int opened = host_open(host, word, &address, &limits, error, sizeof error);
     CHECK(opened == 0, "%s", error);
     NEED(opened == 0);
 }
@@ -184,9 +128,11 @@ static void *run_side(void *argument)
         host_wait(&host, n > 0 ? 0 : 10000000);
     }
     us_close(host.stack, socket);
-    for (uint64_t until = monotonic_ns() + 300000000; monotonic_ns() < until && stack_usage(host.stack).connections > stack_usage(host.stack).time_waits;) {
+    struct stack_usage usage = stack_usage(host.stack);
+    for (uint64_t until = monotonic_ns() + LINGER_NS; monotonic_ns() < until && usage.connections > usage.time_waits;) {
         host_turn(&host);
         host_wait(&host, 1000000);
+        usage = stack_usage(host.stack);
     }
     host_close(&host);
     return NULL;
@@ -319,15 +265,16 @@ static void test_switch_ends(void)
         host_wait(&host, 1000000);
     }
     host_close(&host);
+    const struct stack_address address = {.ip = A, .netmask = 0xffffff00};
+    struct wire wire;
     char error[256] = "";
-    CHECK(attach_open(where, &(struct stack_address){.ip = A, .netmask = 0xffffff00}, &(struct wire){0}, error, sizeof error) == NULL &&
-              strstr(error, "stackswitch") != NULL, "%s", error);
+    CHECK(attach_open(where, &address, &wire, error, sizeof error) == NULL && strstr(error, "stackswitch") != NULL, "%s",
+          error);
     static const char *const bad[] = {"", "switch", "switch:", "bridge:x", "switch:/x,ports=5", "switch:/x,ports=5-4",
                                       "switch:/x,ports=0-4", "switch:/x,mac=1"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         *error = '\0';
-        CHECK(attach_open(bad[i], &(struct stack_address){.ip = A}, &(struct wire){0}, error, sizeof error) == NULL && *error != '\0',
-              "'%s'", bad[i]);
+        CHECK(attach_open(bad[i], &address, &wire, error, sizeof error) == NULL && *error != '\0', "'%s'", bad[i]);
     }
 }
 
@@ -336,7 +283,6 @@ int main(void)
     const char *folder = getenv("TMPDIR");
     snprintf(path, sizeof path, "%s/nai-switch-%d", folder == NULL ? "/tmp" : folder, (int)getpid());
     snprintf(where, sizeof where, "switch:%s", path);
-    test_ring();
     test_stacks(NULL);
     test_stacks("from=*,to=*,loss=0.01,delay-us=100,duplicate=0.01,corrupt=0.01,reorder=0.01,reorder-us=300");
     test_shared();

@@ -17,7 +17,7 @@
 struct packet_ring;
 
 /* Beside those of enum frame_flags. */
-enum { PACKET_UNFINISHED = 0x100 }; /* the sender's kernel left the TCP or UDP checksum out: only its pseudo-header is summed */
+enum { PACKET_UNFINISHED = 0x100 }; /* its kernel left the TCP or UDP checksum out: there is the pseudo-header's sum */
 
 struct packet_frame {
     const uint8_t *bytes;

@@ -79,9 +79,10 @@ def test_the_timer_domain_under_the_thread_sanitizer():
     assert "WARNING: ThreadSanitizer" not in done.stderr
 
 
-def test_the_switch_under_the_thread_sanitizer():
-    """Rings between threads, and stacks as threads of one process."""
-    done = run([servers.test_program("test_switch_threads", "tsan")], 300, **TSAN)
+@pytest.mark.parametrize("name", ["test_switch_ring", "test_switch_threads"])
+def test_the_switch_under_the_thread_sanitizer(name):
+    """A ring between threads, and stacks as threads of one process."""
+    done = run([servers.test_program(name, "tsan")], 300, **TSAN)
     assert done.returncode == 0, done.stderr[-8000:]
     assert "WARNING: ThreadSanitizer" not in done.stderr
 

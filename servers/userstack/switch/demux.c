@@ -50,7 +50,11 @@ void demux_close(struct demux *d)
     free(d->learned);
 }
 
-static uint32_t hash(const struct demux *d, uint64_t what, uint32_t bits) { return (uint32_t)(what * d->key >> (64 - bits)); }
+/* Multiplied by a number that nobody knows (Dietzfelbinger et al. 1997). */
+static uint32_t hash(const struct demux *d, uint64_t what, uint32_t bits)
+{
+    return (uint32_t)(what * d->key >> (64 - bits));
+}
 
 /* Its place in the table: where it is, or where it would be. */
 static uint32_t place(const struct demux *d, uint32_t ip)

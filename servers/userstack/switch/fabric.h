@@ -31,7 +31,7 @@ enum {
     FABRIC_UPLINKS_MOST = 4,
     FABRIC_RULES_MOST = 32,   /* impairments */
     PORT_BATCH = 64,          /* frames of a port in a turn */
-    HEAD_BYTES = 160,         /* the most of a frame that is looked at: the ports of a packet quoted in ICMP, after options */
+    HEAD_BYTES = 160,         /* the most that is looked at of a frame: to the ports of a packet quoted in ICMP */
     HEAD_SHORT_BYTES = 98,    /* what two cache lines of a slot hold of it: enough for all else */
     FLOODS_PER_S = 200,       /* frames of a port for several others */
     FLOODS_AT_ONCE = 100,
