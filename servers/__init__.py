@@ -14,6 +14,7 @@ from servers._build import (
     build,
     build_root,
     designs,
+    stack_designs,
     test_program,
     unavailable,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "build_root",
     "designs",
+    "stack_designs",
     "test_program",
     "unavailable",
 ]

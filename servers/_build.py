@@ -33,8 +33,10 @@ _IO_URING_PARAMS_BYTES = 120
 #: Executables that are no designs -> where a build has them: the generators of load, and what measures lazy I/O.
 PROGRAMS = {
     "load": "load/load",
+    "load-user": "load/load-user",
     "rawload": "load/rawload",
     "traffic": "load/traffic",
+    "traffic-user": "load/traffic-user",
     "lazybench": "lazy_io/bench/lazybench",
     "timerbench": "timers/bench/timerbench",
     "timercost": "timers/bench/timercost",
@@ -50,13 +52,25 @@ class BuildError(RuntimeError):
 
 
 def designs() -> dict[str, Path]:
-    """Name -> source file of every design, read from ``meson.build``'s table; needs no build."""
+    """Name -> source file of every design on the kernel's sockets, from ``meson.build``'s table; needs no build."""
+    return _table("designs")
+
+
+def stack_designs() -> dict[str, Path]:
+    """Name -> source file of every design on a user-level stack; they run where NAI_STACK attaches one.
+
+    They are no ``designs()``: to serve, those need no more than an address of the machine's.
+    """
+    return _table("stack_designs")
+
+
+def _table(of: str) -> dict[str, Path]:
     table = re.search(
-        r"^designs = \{(.*?)^\}", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
+        rf"^{of} = \{{(.*?)^\}}", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
     )
     if table is None:
         raise BuildError(
-            "servers/meson.build has no table `designs = {...}`: restore it, it names the designs"
+            f"servers/meson.build has no table `{of} = {{...}}`: restore it, it names the designs"
         )
     return {
         name: SOURCE / file
@@ -104,7 +118,7 @@ def _no_io_uring() -> str | None:
 
 def binary(name: str, variant: str = "release") -> Path:
     """Path of a design's or other program's executable, built if need be; ``ValueError`` names the known ones."""
-    known = [*designs(), *PROGRAMS]
+    known = [*designs(), *stack_designs(), *PROGRAMS]
     if name not in known:
         raise ValueError(f"no design {name!r}: there are {', '.join(known)}")
     if name in _not_built():
@@ -152,7 +166,7 @@ def build(variant: str = "release") -> Path:
             stamp.unlink(missing_ok=True)
             _configure(folder, variant)
             # Tests and fuzz targets are built by who runs them (meson test).
-            built = [name for name in designs() if name not in _not_built()]
+            built = [name for name in (*designs(), *stack_designs()) if name not in _not_built()]
             targets = [*built, *PROGRAMS.values()]
             _run([_ninja(), "-C", str(folder), *targets], f"the {variant} build of the servers failed")
             stamp.write_text(sources)

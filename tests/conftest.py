@@ -1,15 +1,18 @@
 """What many tests share: one build, small sets of files, running designs, and a client that speaks bytes."""
 
 import contextlib
+import itertools
 import re
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 import servers
 from retrospective.lab import filesets
+from retrospective.lab.holder import CLIENT, SERVER
 from retrospective.lab.hosts import Lab, LabUnavailable
 
 #: Designs that speak all of HTTP; *floor* answers the same bytes to everything.
@@ -31,6 +34,59 @@ LAZY_SERVERS = {
 }
 
 
+#: Designs on a user-level stack: they serve on a switch in a lab, and the kernel is their client.
+STACKED = [*servers.stack_designs()]
+
+
+class FarAddress(tuple):
+    """IP address and port of a server on a switch, as the kernel of the lab's server host reaches it."""
+
+    def __new__(cls, address, lab):
+        self = super().__new__(cls, address)
+        self.lab = lab
+        return self
+
+    def connect(self, timeout_s):
+        """A connection to it."""
+        one = self.lab.socket(SERVER)
+        one.settimeout(timeout_s)
+        try:
+            one.connect(tuple(self))
+        except OSError:
+            one.close()
+            raise
+        return one
+
+
+@dataclass
+class Switch:
+    """A switch whose uplink is the lab's wire; beyond that is the kernel of the lab's server host."""
+
+    lab: Lab
+    socket: Path
+    addresses: itertools.count
+
+    def stack(self, **more):
+        """An address that no one had before, and the environment that attaches a stack there."""
+        ip = f"10.0.0.{next(self.addresses)}"
+        words = {"attach": f"switch:{self.socket}", "address": f"{ip}/16", "connections": 1024} | more
+        return ip, {"NAI_STACK": ",".join(f"{name.replace('_', '-')}={word}" for name, word in words.items())}
+
+
+class StackedServer(servers.Server):
+    """A design on a user-level stack, behind the switch."""
+
+    def __init__(self, design, switch, *, listen=None, **options):
+        ip, environment = switch.stack()
+        super().__init__(design, listen=f"{ip}:80", env=environment, **options)
+        self._lab = switch.lab
+
+    def start(self, timeout_s=10.0):
+        super().start(timeout_s)
+        self.address = FarAddress(self.address, self._lab)
+        return self
+
+
 @dataclass
 class Reply:
     """A reply, taken apart; ``fields`` have lower-case names."""
@@ -45,7 +101,8 @@ class Client:
     """One connection that sends bytes as they are given and takes replies apart one by one."""
 
     def __init__(self, address, timeout_s=5.0):
-        self.socket = socket.create_connection(address, timeout_s)
+        far = isinstance(address, FarAddress)
+        self.socket = address.connect(timeout_s) if far else socket.create_connection(address, timeout_s)
         self.rest = b""
 
     def send(self, data):
@@ -143,7 +200,7 @@ def can_run(release):
 
 
 @pytest.fixture
-def serve(can_run):
+def serve(can_run, request):
     """Start servers by name; all are stopped at the end."""
     with contextlib.ExitStack() as stack:
 
@@ -153,14 +210,17 @@ def serve(can_run):
                 can_run(options["engine"])  # uring is a design, too, and needs the same
                 design = "lazy"
             can_run(design)
+            if design in STACKED:
+                switch = request.getfixturevalue("switch")
+                return stack.enter_context(StackedServer(design, switch, root=root, **options))
             return stack.enter_context(servers.Server(design, root=root, **options))
 
         yield start
 
 
-@pytest.fixture(params=[*SPEAKING, *LAZY_SERVERS])
+@pytest.fixture(params=[*SPEAKING, *LAZY_SERVERS, *STACKED])
 def design(request):
-    """Every design that speaks HTTP, in turn, and what else *lazy* can be."""
+    """Every design that speaks HTTP, in turn, what else *lazy* can be, and those on a user-level stack."""
     return request.param
 
 
@@ -172,3 +232,21 @@ def can_lab(release):
             pass
     except LabUnavailable as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def switch(can_lab, tmp_path_factory):
+    """A switch for stacks, with the lab's wire as its uplink."""
+    folder = tmp_path_factory.mktemp("switch")
+    output, path = folder / "output", folder / "socket"
+    with Lab(offloads=False) as lab, output.open("wb") as file:
+        words = [servers.binary("stackswitch"), "--socket", path, "--uplink", lab.interface]
+        process = lab.spawn(CLIENT, words, stdout=file, stderr=file)
+        deadline = time.monotonic() + 10
+        while "ready" not in output.read_text():
+            assert process.alive(), output.read_text()
+            assert time.monotonic() < deadline, "the switch does not get ready"
+            time.sleep(0.01)
+        yield Switch(lab, path, itertools.count(20))
+        process.send_signal(15)
+        assert process.wait(10).code == 0, output.read_text()

@@ -154,7 +154,7 @@ def _git(*arguments: str) -> str:
 def _binaries() -> dict[str, str]:
     return {
         name: servers.binary_hash(servers.binary(name))[:16]
-        for name in (*servers.designs(), *servers.PROGRAMS)
+        for name in (*servers.designs(), *servers.stack_designs(), *servers.PROGRAMS)
         if name not in servers.unavailable()
     }
 

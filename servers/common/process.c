@@ -3,6 +3,7 @@
 
 #include "counters.h"
 #include "bounds.h"
+#include "sampler.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,14 +82,14 @@ void process_start(struct options *options)
     sigaction(SIGINT, &action, NULL);
     if (counters_open(options->counters, options->workers) != 0)
         process_fail(options, "open the counters file");
+    sampler_start();
 }
 
 void process_announce(int listener)
 {
     struct sockaddr_in address = {0};
-    socklen_t bytes = sizeof address;
     char host[INET_ADDRSTRLEN] = "";
-    getsockname(listener, (struct sockaddr *)&address, &bytes);
+    tp_local_address(listener, &address);
     inet_ntop(AF_INET, &address.sin_addr, host, sizeof host);
     printf("listening %s:%u\n", host, ntohs(address.sin_port));
     fflush(stdout);

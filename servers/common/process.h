@@ -5,7 +5,8 @@
 #include "options.h"
 
 /* Raise the descriptor limit and divide it between connections and files, pin to --cpu, ignore SIGPIPE, heed SIGTERM and
- * SIGINT, open the counters. Ends the process with status 1 and one line if the environment refuses. */
+ * SIGINT, open the counters, take samples if asked for (sampler.h). Ends the process with status 1 and one line if the
+ * environment refuses. */
 void process_start(struct options *options);
 
 /* Print "listening ADDR:PORT", the sign that connections are accepted from now on. */

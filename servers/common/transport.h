@@ -1,7 +1,9 @@
 /* transport.h: the one interface between designs, HTTP and load generators on one side and a TCP on the other.
  *
- * A program is linked with exactly one transport. transport_kernel.c is the operating system's sockets; a user-level
- * stack supplies the same symbols later, so no caller changes and no call pays for an indirection.
+ * A program is linked with exactly one transport: transport_kernel.c is the operating system's sockets,
+ * userstack/transport_user.c a stack in the program itself. So no caller changes and no call pays for an indirection.
+ * A socket is a small number, the lowest that is free or near it: tables are indexed by it. With the kernel it is a
+ * descriptor; with a stack it is none, although it may equal one: it is used, and closed, by these calls alone.
  * All sockets are non-blocking but those of tp_accept_blocking(). Unless said otherwise a call returns -1 with errno
  * set, as the system call would.
  */
@@ -37,6 +39,11 @@ int tp_accept(int listener, struct sockaddr_in *peer);
 int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *source, const struct tp_options *options);
 int tp_connect_result(int socket); /* 0, or the errno of the failed connection */
 
+/* Whether connections could begin from that source (NULL = the system's choice) with these options: 0, or -1. */
+int tp_usable(const struct sockaddr_in *source, const struct tp_options *options);
+
+int tp_local_address(int socket, struct sockaddr_in *address); /* of a listener: with the port it was given for port 0 */
+
 ssize_t tp_recv(int socket, void *buffer, size_t bytes);
 ssize_t tp_discard(int socket, size_t bytes); /* consume up to bytes without copying them out (MSG_TRUNC, tcp(7)) */
 ssize_t tp_send(int socket, const void *buffer, size_t bytes); /* never blocks */
@@ -55,9 +62,12 @@ int tp_shutdown(int socket);       /* and nothing more is received: who waits fo
 int tp_close(int socket);
 int tp_abort(int socket); /* RST: SO_LINGER 0, then close */
 
-/* Readiness, in epoll's terms; for the kernel these are the epoll system calls themselves. */
+/* Readiness, in epoll's terms; for the kernel these are the epoll system calls themselves. tp_close() ends a set.
+ * getevents_ends() of phases.h counts a wait as one system call. A transport that makes more or fewer corrects that. */
 int tp_epoll_create(void);
 int tp_epoll_ctl(int set, int operation, int socket, struct epoll_event *event);
 int tp_epoll_wait(int set, struct epoll_event *events, int capacity, int timeout_ms);
+/* The same in nanoseconds. Where the kernel cannot do that, in milliseconds, rounded down: a schedule is kept. */
+int tp_epoll_wait_ns(int set, struct epoll_event *events, int capacity, uint64_t timeout_ns);
 
 #endif

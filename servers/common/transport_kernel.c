@@ -3,38 +3,14 @@
 
 #include "counters.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
-
-int tp_parse_address(const char *text, struct sockaddr_in *out)
-{
-    const char *colon = strrchr(text, ':');
-    char host[INET_ADDRSTRLEN];
-    if (colon == NULL || (size_t)(colon - text) >= sizeof host)
-        return -1;
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = '\0';
-
-    unsigned port = 0;
-    const char *digit = colon + 1;
-    if (*digit == '\0' || strlen(digit) > 5)
-        return -1;
-    for (; *digit != '\0'; digit++) {
-        if (*digit < '0' || *digit > '9')
-            return -1;
-        port = port * 10 + (unsigned)(*digit - '0');
-    }
-    memset(out, 0, sizeof *out);
-    out->sin_family = AF_INET;
-    out->sin_port = htons((uint16_t)port);
-    return port <= UINT16_MAX && inet_pton(AF_INET, host, &out->sin_addr) == 1 ? 0 : -1;
-}
 
 static int set_flag(int socket, int level, int option, int value)
 {
@@ -103,6 +79,23 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
                   errno == EINPROGRESS))
         return connection;
     return close_keeping_errno(connection);
+}
+
+int tp_usable(const struct sockaddr_in *source, const struct tp_options *options)
+{
+    int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0)
+        return -1;
+    bool usable = set_congestion(probe, options) == 0 &&
+                  (source == NULL || bind(probe, (const struct sockaddr *)source, sizeof *source) == 0);
+    close_keeping_errno(probe);
+    return usable ? 0 : -1;
+}
+
+int tp_local_address(int socket, struct sockaddr_in *address)
+{
+    socklen_t bytes = sizeof *address;
+    return getsockname(socket, (struct sockaddr *)address, &bytes);
 }
 
 int tp_connect_result(int connection)
@@ -204,4 +197,13 @@ int tp_epoll_ctl(int set, int operation, int socket, struct epoll_event *event)
 int tp_epoll_wait(int set, struct epoll_event *events, int capacity, int timeout_ms)
 {
     return epoll_wait(set, events, capacity, timeout_ms);
+}
+
+int tp_epoll_wait_ns(int set, struct epoll_event *events, int capacity, uint64_t timeout_ns)
+{
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    long n = syscall(SYS_epoll_pwait2, set, events, capacity, &timeout, NULL, 0);
+    if (n < 0 && errno == ENOSYS) /* before Linux 5.11 */
+        n = tp_epoll_wait(set, events, capacity, (int)(timeout_ns / 1000000u));
+    return (int)n;
 }

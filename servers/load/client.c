@@ -3,14 +3,12 @@
  * No timer is armed: waits of one kind are all equally long, so that those who wait stand in the order in which they
  * are due (Varghese and Lauck 1987, scheme 2, whose insertions here always come at the end), and both ends are O(1).
  *
- * The loop sleeps in epoll_pwait2(2), whose time-out counts nanoseconds, instead of polling all the time, and what it
+ * The loop sleeps by tp_epoll_wait_ns(), whose time-out counts nanoseconds, instead of polling all the time, and what it
  * does poll in vain is not counted as work: only so does cpu_share tell how near to its own limit the client is. Starts
  * that fall due while a batch of events is handled go out between them.
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "runtime.h"
 #include "session.h"
@@ -105,12 +103,8 @@ static uint64_t run_timers(struct client *c, int starts_allowed, uint64_t now)
 
 static int wait_for_events(struct client *c, struct epoll_event *events, uint64_t until_ns, uint64_t now)
 {
-    uint64_t sleep_ns = until_ns <= now ? 0 : until_ns - now;
-    struct timespec timeout = {.tv_sec = (time_t)(sleep_ns / 1000000000u), .tv_nsec = (long)(sleep_ns % 1000000000u)};
-    long n = syscall(SYS_epoll_pwait2, c->set, events, EVENTS_PER_WAIT, &timeout, NULL, 0);
-    if (n < 0 && errno == ENOSYS) /* before Linux 5.11: milliseconds, rounded down to keep the schedule */
-        n = tp_epoll_wait(c->set, events, EVENTS_PER_WAIT, (int)(sleep_ns / 1000000u));
-    return n > 0 ? (int)n : 0;
+    int n = tp_epoll_wait_ns(c->set, events, EVENTS_PER_WAIT, until_ns <= now ? 0 : until_ns - now);
+    return n > 0 ? n : 0;
 }
 
 static uint64_t earliest(uint64_t a, uint64_t b)

@@ -1,16 +1,15 @@
-/* load.c: the kernel-socket load generator's command line. The loop is in client.c. */
+/* load.c: the command line of the load generator on sockets: the kernel's, or, as load-user, a user-level stack's. The loop
+ * is in client.c. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "arguments.h"
 #include "client.h"
 #include "runtime.h"
+#include "sampler.h"
 #include "transport.h"
 
 #define SOURCES_MAX 65536
@@ -56,21 +55,17 @@ static void read_sources(const char *text, struct client_options *o)
 /* Find out before the trial what would fail every single connection of it. */
 static void check_environment(const struct client_options *o)
 {
-    int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (probe < 0)
+    const struct tp_options options = {.congestion = o->congestion};
+    if (tp_usable(NULL, &(struct tp_options){0}) != 0)
         fail(1, "cannot make a socket: %s", strerror(errno));
-    if (o->congestion != NULL &&
-        setsockopt(probe, IPPROTO_TCP, TCP_CONGESTION, o->congestion, (socklen_t)strlen(o->congestion)) != 0)
+    if (tp_usable(NULL, &options) != 0)
         fail(1, "--congestion %s: %s", o->congestion, strerror(errno));
-    close(probe);
     for (size_t i = 0; i < o->source_count; i++) {
-        probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (probe < 0 || bind(probe, (const struct sockaddr *)&o->sources[i], sizeof o->sources[i]) != 0) {
+        if (tp_usable(&o->sources[i], NULL) != 0) {
             char text[INET_ADDRSTRLEN];
             inet_ntop(AF_INET, &o->sources[i].sin_addr, text, sizeof text);
             fail(1, "--sources: cannot use %s: %s", text, strerror(errno));
         }
-        close(probe);
     }
 }
 
@@ -143,6 +138,7 @@ int main(int argc, char **argv)
     check_environment(&o);
     runtime_catch_signals();
     runtime_precise_timers();
+    sampler_start();
 
     static struct report report; /* too large for a stack frame */
     struct client_extra extra = {0};

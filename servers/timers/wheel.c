@@ -141,6 +141,8 @@ static void rearm_lazily(struct timers *timers, struct timer *timer, uint64_t de
 static void turn_to(struct wheel *wheel, uint64_t now)
 {
     const uint64_t ahead = now - wheel->timers.now;
+    if (ahead == 0) /* whoever looks more often than once a tick */
+        return;
     for (;;) {
         uint64_t least = UINT64_MAX;
         unsigned index = 0;

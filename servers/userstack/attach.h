@@ -28,5 +28,6 @@ void attach_flush(struct attachment *attachment);
  * Returns at once if there is a frame already. */
 void attach_wait(struct attachment *attachment, int64_t ns);
 uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take */
+uint64_t attach_system_calls(const struct attachment *attachment); /* made so far, to send, to wake and to wait */
 
 #endif

@@ -9,6 +9,7 @@
 struct attached_packet {
     struct attachment attachment; /* first */
     struct packet_ring *ring;
+    uint64_t calls; /* of the ring's, those that are counted */
 };
 
 static struct packet_ring *ring_of(const struct attachment *a) { return ((const struct attached_packet *)a)->ring; }
@@ -17,7 +18,7 @@ static struct attachment *open_packet(const char *interface, const struct stack_
                                       char *error, size_t error_bytes)
 {
     (void)address; /* it takes all frames that come */
-    struct attached_packet *a = malloc(sizeof *a);
+    struct attached_packet *a = calloc(1, sizeof *a);
     if (a == NULL) {
         snprintf(error, error_bytes, "no memory");
         return NULL;
@@ -52,14 +53,22 @@ static unsigned receive(struct attachment *a, attach_take *take, void *receiver,
     return n;
 }
 
-static void flush(struct attachment *a) { packet_ring_flush(ring_of(a)); }
+static void flush(struct attachment *a)
+{
+    struct attached_packet *packet = (struct attached_packet *)a;
+    packet_ring_flush(packet->ring);
+    a->system_calls += packet_ring_calls(packet->ring) - packet->calls; /* those of batches that were full, too */
+    packet->calls = packet_ring_calls(packet->ring);
+}
 
 static void wait_packet(struct attachment *a, int64_t ns)
 {
     struct timespec room;
     struct pollfd readable = {.fd = packet_ring_descriptor(ring_of(a)), .events = POLLIN};
-    if (!packet_ring_ready(ring_of(a)))
-        ppoll(&readable, 1, duration(&room, ns), NULL);
+    if (packet_ring_ready(ring_of(a)))
+        return;
+    a->system_calls++;
+    ppoll(&readable, 1, duration(&room, ns), NULL);
 }
 
 static uint64_t lost(const struct attachment *a) { return packet_ring_lost(ring_of(a)); }

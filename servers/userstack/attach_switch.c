@@ -34,6 +34,7 @@ static struct attached_switch *of(struct attachment *a) { return (struct attache
 static void ring_bell(struct attached_switch *a)
 {
     static const uint64_t one = 1;
+    a->attachment.system_calls++;
     if (write(a->switch_bell, &one, sizeof one) != sizeof one)
         a->gone = a->gone || errno != EAGAIN; /* it has been rung 2^64 - 2 times: it rings */
 }
@@ -237,6 +238,7 @@ static void wait_switch(struct attachment *attachment, int64_t ns)
         return;
     }
     if (consumer_sleeps(&a->in)) {
+        attachment->system_calls++;
         int n = epoll_pwait2(a->sleep, events, 2, duration(&room, ns), NULL);
         for (int i = 0; i < n; i++)
             a->gone |= events[i].data.u32 == 1;

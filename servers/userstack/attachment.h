@@ -21,6 +21,7 @@ extern const struct attachment_kind attach_packet, attach_switch;
 /* What every carrier's own structure begins with. */
 struct attachment {
     const struct attachment_kind *kind;
+    uint64_t system_calls; /* made to send, to wake and to wait */
 };
 
 /* A duration for ppoll(2) and its like; NULL for one below 0, which is for ever. */

@@ -36,25 +36,9 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static inline uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-/* One's complement sum in the machine's byte order, of up to 64 KiB, to be added to others: each but the last of an even
+/* One's complement sum in the machine's byte order, below 2^34, to be added to others: each but the last of an even
  * number of bytes. */
-static inline uint64_t sum_bytes(const uint8_t *p, size_t bytes)
-{
-    uint64_t sum = 0;
-    for (; bytes >= 4; p += 4, bytes -= 4) {
-        uint32_t word;
-        memcpy(&word, p, sizeof word);
-        sum += word;
-    }
-    if (bytes > 0) {
-        uint8_t rest[4] = {0};
-        memcpy(rest, p, bytes);
-        uint32_t word;
-        memcpy(&word, rest, sizeof word);
-        sum += word;
-    }
-    return sum;
-}
+uint64_t sum_bytes(const uint8_t *p, size_t bytes);
 
 /* The checksum as it is stored, by store_checksum(); over bytes that include a right one it is 0. */
 static inline uint16_t fold_sum(uint64_t sum)
@@ -74,8 +58,11 @@ static inline void store_checksum(uint8_t *p, uint64_t sum)
 /* The pseudo-header of TCP and UDP (RFC 9293, 3.1): `addresses` are source and destination as in the IP header. */
 static inline uint64_t sum_pseudo(const uint8_t *addresses, uint8_t protocol, size_t bytes)
 {
-    uint8_t rest[4] = {0, protocol, (uint8_t)(bytes >> 8), (uint8_t)bytes};
-    return sum_bytes(addresses, 8) + sum_bytes(rest, 4);
+    const uint8_t rest[4] = {0, protocol, (uint8_t)(bytes >> 8), (uint8_t)bytes};
+    uint32_t words[3];
+    memcpy(words, addresses, 8);
+    memcpy(words + 2, rest, 4);
+    return (uint64_t)words[0] + words[1] + words[2];
 }
 
 #endif

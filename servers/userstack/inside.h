@@ -65,7 +65,8 @@ struct socket {
     struct socket *ready_next, *ready_previous; /* in the list that us_wait() looks through */
     uint64_t data;                              /* the caller's */
     uint8_t kind, interest;
-    bool open; /* the caller holds it */
+    uint8_t told; /* with US_EDGE: what is not to be reported again */
+    bool open;    /* the caller holds it */
     bool listed;
 };
 
@@ -184,6 +185,7 @@ void ready_changed(struct stack *stack, struct socket *socket);
 struct socket *socket_of(struct stack *stack, int number); /* one that the caller holds, or NULL */
 void ready_forget(struct socket *socket);
 int us_number(const struct stack *stack, const struct socket *socket);
+unsigned socket_readiness(const struct socket *socket);
 
 /* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c, tcp_buffers.c */
 void tcp_layout(struct stack *stack, struct arena *arena);

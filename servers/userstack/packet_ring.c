@@ -21,7 +21,7 @@ struct packet_ring {
     uint8_t *slots;
     uint32_t next;
     unsigned queued;
-    uint64_t lost;
+    uint64_t lost, calls;
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH];
     uint8_t frames[BATCH][WIRE_FRAME_MAX];
@@ -44,6 +44,7 @@ void packet_ring_commit(void *context, uint32_t bytes)
 void packet_ring_flush(struct packet_ring *r)
 {
     for (unsigned sent = 0; sent < r->queued;) {
+        r->calls++;
         int n = sendmmsg(r->socket, r->messages + sent, r->queued - sent, MSG_DONTWAIT);
         if (n > 0) {
             sent += (unsigned)n;
@@ -153,3 +154,5 @@ void packet_ring_release(struct packet_ring *r)
 int packet_ring_descriptor(const struct packet_ring *r) { return r->socket; }
 
 uint64_t packet_ring_lost(const struct packet_ring *r) { return r->lost; }
+
+uint64_t packet_ring_calls(const struct packet_ring *r) { return r->calls; }

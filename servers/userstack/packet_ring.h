@@ -41,5 +41,6 @@ void packet_ring_flush(struct packet_ring *ring);
 
 int packet_ring_descriptor(const struct packet_ring *ring); /* to poll for reading */
 uint64_t packet_ring_lost(const struct packet_ring *ring);  /* frames that the kernel would not take */
+uint64_t packet_ring_calls(const struct packet_ring *ring); /* system calls that were made to send */
 
 #endif

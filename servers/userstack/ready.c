@@ -34,6 +34,7 @@ int us_interest(struct stack *stack, int number, unsigned readiness, uint64_t da
     if (socket == NULL)
         return -EBADF;
     socket->data = data;
+    socket->told = 0;
     socket->interest = readiness == 0 ? 0 : (uint8_t)(readiness | US_ENDED);
     if (readiness == 0)
         ready_forget(socket);
@@ -50,15 +51,19 @@ int us_wait(struct stack *stack, struct us_event *events, int capacity)
     while (n < capacity && socket != &stack->ready) {
         struct socket *next = socket->ready_next;
         bool at_end = socket == last;
-        int number = us_number(stack, socket);
-        unsigned readiness = us_readiness(stack, number) & socket->interest;
+        unsigned ready = socket_readiness(socket) & socket->interest;
         ready_forget(socket);
-        if (socket->interest & ~readiness & US_WRITABLE)
+        if (socket->interest & ~ready & US_WRITABLE) {
+            socket->told &= (uint8_t)~US_WRITABLE;
             tcp_wait_for_chunks(stack, socket);
-        if (readiness != 0) {
-            events[n++] = (struct us_event){.data = socket->data, .readiness = readiness, .socket = number};
-            append(stack, socket); /* behind the others: each has its turn */
         }
+        unsigned news = ready & ~(unsigned)socket->told;
+        if (news != 0)
+            events[n++] = (struct us_event){socket->data, news, us_number(stack, socket)};
+        if (socket->interest & US_EDGE)
+            socket->told |= news & US_WRITABLE;
+        else if (news != 0)
+            append(stack, socket); /* behind the others: each has its turn */
         if (at_end)
             break;
         socket = next;

@@ -170,6 +170,8 @@ int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes
     uint32_t taken = stream_append(&c->send, &stack->tcp->chunks, buffer, min_u32(bytes, tcp_send_room(c)));
     if (taken < bytes)
         c->more = false;
+    if (taken < bytes || !tcp_worth_writing(c))
+        c->socket.told &= (uint8_t)~US_WRITABLE;
     tcp_output(c);
     return taken > 0 || bytes == 0 ? (int)taken : -EAGAIN;
 }
@@ -318,25 +320,29 @@ int us_local(struct stack *stack, int socket, struct us_endpoint *local)
     return 0;
 }
 
-unsigned us_readiness(struct stack *stack, int socket)
+unsigned socket_readiness(const struct socket *socket)
 {
-    struct tcp_listener *l = listener_of(stack, socket);
-    if (l != NULL)
-        return l->waiting_count > 0 ? US_READABLE : 0;
-    struct udp_socket *u = udp_of(stack, socket);
-    if (u != NULL)
-        return u->length > 0 ? US_READABLE | US_WRITABLE : US_WRITABLE;
-    struct connection *c = connection_of(stack, socket);
-    if (c == NULL)
-        return 0;
+    if (socket->kind == SOCKET_LISTENER)
+        return ((const struct tcp_listener *)(const void *)socket)->waiting_count > 0 ? US_READABLE : 0;
+    if (socket->kind == SOCKET_UDP)
+        return ((const struct udp_socket *)(const void *)socket)->length > 0 ? US_READABLE | US_WRITABLE : US_WRITABLE;
+    const struct connection *c = (const struct connection *)(const void *)socket;
     if (c->state == TCP_CLOSED)
-        return US_READABLE | US_WRITABLE | US_ENDED;
-    unsigned readiness = c->receive.length > 0 || c->fin_received ? US_READABLE : 0;
+        return US_READABLE | US_WRITABLE | US_ENDED | US_PEER_CLOSED;
+    unsigned readiness = c->receive.length > 0 ? US_READABLE : 0;
+    if (c->fin_received)
+        readiness |= US_READABLE | US_PEER_CLOSED;
     if (may_write(c) && tcp_worth_writing(c))
         readiness |= US_WRITABLE;
     if (c->fin_received && c->fin_queued)
         readiness |= US_ENDED;
     return readiness;
+}
+
+unsigned us_readiness(struct stack *stack, int number)
+{
+    const struct socket *socket = socket_of(stack, number);
+    return socket == NULL ? 0 : socket_readiness(socket);
 }
 
 int us_state(struct stack *stack, int socket)

@@ -55,18 +55,22 @@ int us_state(struct stack *stack, int socket); /* enum tcp_state, for tests and 
 int us_peer(struct stack *stack, int socket, struct us_endpoint *peer);
 int us_local(struct stack *stack, int socket, struct us_endpoint *local);
 
-/* Readiness, level-triggered as with epoll. Of a socket that is ready one event is reported in each us_wait(). */
+/* Readiness, level-triggered as with epoll: of a socket that is ready one event is reported in each us_wait(). With
+ * US_EDGE in its interest one is reported for each change (data have come, its state is another one), and US_WRITABLE
+ * again only after a us_write() has left it not so. */
 enum us_readiness {
     US_READABLE = 1, /* data, the end, an error; a connection to accept; a datagram */
     US_WRITABLE = 2, /* room for a quarter of what a connection buffers, or an error */
     US_ENDED = 4,    /* both sides have closed, or an error: reported unasked */
+    US_PEER_CLOSED = 8, /* the peer has closed its side: nothing will come but what has */
+    US_EDGE = 16,       /* an interest only */
 };
 struct us_event {
     uint64_t data;
     uint32_t readiness;
     int socket;
 };
-int us_interest(struct stack *stack, int socket, unsigned readiness, uint64_t data); /* 0 = none */
+int us_interest(struct stack *stack, int socket, unsigned readiness, uint64_t data); /* 0 = none; it begins anew */
 int us_wait(struct stack *stack, struct us_event *events, int capacity);             /* how many */
 unsigned us_readiness(struct stack *stack, int socket);
 
