@@ -2,7 +2,7 @@
  * theory says of the algorithm, in virtual time. The bounds are coarse: theory knows no time-outs, no slow start, and only
  * losses that come one by one. For the table:
  *
- *     test_userstack_goodput [--bytes N] [--seeds N] [CELL]
+ *     test_userstack_goodput [--bytes N] [--seeds N] [--tick-us N] [CELL]
  */
 #include "check.h"
 #include "userstack_link.h"
@@ -22,6 +22,9 @@ static const struct cell {
     {"loss 0.1 %, delay 10 ms", {.loss = 0.001, .delay_us = 10000}, 16000000, 0.7, 20},
     {"loss 1 %, delay 10 ms", {.loss = 0.01, .delay_us = 10000}, 8000000, 0.7, 2},
     {"loss 5 %, delay 10 ms", {.loss = 0.05, .delay_us = 10000}, 4000000, 0.7, 1.4},
+    {"loss 1 % on a short path", {.loss = 0.01, .delay_us = 30}, 16000000, 0.3, 1},
+    {"loss 5 % on a short path", {.loss = 0.05, .delay_us = 30}, 8000000, 0.1, 1.2},
+    {"reordering within a host", {.reorder = 0.01, .reorder_us = 500, .delay_us = 30}, 16000000, 0.2, 1},
     {"loss 1 %, delay 50 ms", {.loss = 0.01, .delay_us = 50000}, 8000000, 0.7, 3},
     {"reordering", {.reorder = 0.05, .reorder_us = 3000, .delay_us = 10000}, 16000000, 0.3, 1},
     {"reordering on a short path", {.reorder = 0.01, .reorder_us = 500, .delay_us = 500}, 16000000, 0.6, 1},
@@ -52,7 +55,7 @@ static double theory(const struct impairment *i, bool cubic)
     return bytes < bound ? bytes : bound;
 }
 
-static double transfer(const struct cell *cell, uint64_t seed, const char *congestion, uint64_t total)
+static double transfer(const struct cell *cell, uint64_t seed, const char *congestion, uint64_t total, uint32_t tick_us)
 {
     struct stack_limits limits[2] = {stack_default_limits(), stack_default_limits()};
     struct impairment impairment = cell->impairment;
@@ -64,7 +67,7 @@ static double transfer(const struct cell *cell, uint64_t seed, const char *conge
         limits[i].chunks = 8192;
         limits[i].congestion = congestion;
         limits[i].send_bytes = limits[i].receive_bytes = WINDOW;
-        limits[i].tick_ns = 10000;
+        limits[i].tick_ns = tick_us * 1000;
     }
     struct link link;
     link_open(&link, limits, &impairment, seed);
@@ -104,13 +107,15 @@ static double transfer(const struct cell *cell, uint64_t seed, const char *conge
 
 int main(int argc, char **argv)
 {
-    uint64_t bytes = 0, seeds = 2;
+    uint64_t bytes = 0, seeds = 2, tick_us = 100;
     const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bytes") == 0 && i + 1 < argc)
             bytes = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
             seeds = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--tick-us") == 0 && i + 1 < argc)
+            tick_us = strtoull(argv[++i], NULL, 10);
         else
             only = argv[i];
     }
@@ -121,7 +126,7 @@ int main(int argc, char **argv)
             const char *congestion = cubic ? "cubic" : "reno";
             double sum = 0;
             for (uint64_t seed = 1; seed <= seeds; seed++)
-                sum += transfer(&cells[i], seed, congestion, bytes == 0 ? cells[i].bytes : bytes);
+                sum += transfer(&cells[i], seed, congestion, bytes == 0 ? cells[i].bytes : bytes, (uint32_t)tick_us);
             double share = sum / (double)seeds / theory(&cells[i].impairment, cubic);
             CHECK(share >= cells[i].low && share <= cells[i].high, "%s, %s: %.2f of theory", cells[i].name, congestion, share);
         }
