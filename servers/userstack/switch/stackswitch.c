@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "clock.h"
 #include "door.h"
+#include "sampler.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -133,6 +134,7 @@ int main(int argc, char **argv)
     if (cpu != UINT64_MAX)
         pin(cpu);
     prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); /* a delay is to be what it says */
+    sampler_start();
     puts("ready");
     fflush(stdout);
     door_run(door, spin_us * 1000);
