@@ -10,7 +10,7 @@ from dataclasses import replace
 from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, mean, ratio, text
 from retrospective.experiments import userstack as chapter
 from retrospective.experiments.userstack.settings import CELL_WRITE_BYTES, IMPAIRMENTS
-from retrospective.lab.exchange import ROLES, TO_PEER, Exchange, run_exchange
+from retrospective.lab.exchange import ROLES, Exchange, run_exchange
 from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, OURS, SWITCH
 from retrospective.lab.trial import Row
 
@@ -90,7 +90,7 @@ def goodput() -> Measured:
     for (impairment, congestion, stack, direction), ours in rows.items():
         if stack != OURS:
             continue
-        theirs = rows[impairment, congestion, KERNEL, TO_PEER]
+        theirs = rows[impairment, congestion, KERNEL, direction]
         values = [[row.get("goodput_bytes_per_s") or math.nan for row in both] for both in (ours, theirs)]
         cells[f"{impairment}, {congestion}, {direction}"] = ratio(*values)
     decided = {name: one for name, one in cells.items() if not math.isnan(one.value)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from retrospective.experiments.userstack.settings import (
@@ -20,7 +21,7 @@ from retrospective.experiments.userstack.settings import (
     TICK_US,
     WINDOW_BYTES,
 )
-from retrospective.lab.exchange import FROM_PEER, IN_TURN, OPENER, TO_PEER, Exchange
+from retrospective.lab.exchange import DIRECTIONS, IN_TURN, OPENER, TO_PEER, Exchange
 from retrospective.lab.probe import Probe
 from retrospective.lab.stacks import KERNEL, OURS, SWITCH
 
@@ -108,13 +109,14 @@ def where(profile: Profile) -> Iterator[Planned]:
 def impaired(profile: Profile) -> Iterator[Planned]:
     """Goodput through a switch that loses and delays: ours with the kernel, each way, and the kernel with the kernel.
 
-    Whichever is measured opens in even rounds and listens in odd ones. Between kernels both ways are alike.
+    Whichever is measured opens in even rounds and listens in odd ones. Between kernels both ways are alike but for the
+    lots, which make more of a difference than the stacks do: each way is compared with its own.
     """
     for part in profile.cells:
         for impairment in part.impairments:
             cell = IMPAIRMENTS[impairment]
             for congestion in part.congestions:
-                for stack, direction in ((OURS, TO_PEER), (OURS, FROM_PEER), (KERNEL, TO_PEER)):
+                for stack, direction in product((OURS, KERNEL), DIRECTIONS):
                     options = {
                         "bytes": profile.cell_bytes,
                         "seconds": profile.cell_s,
