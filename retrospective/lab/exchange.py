@@ -21,7 +21,7 @@ from typing import Any
 
 import servers
 from retrospective import paths
-from retrospective.lab import filesets, kernel_counters
+from retrospective.lab import filesets, kernel_counters, sampling
 from retrospective.lab.hosts import LabError
 from retrospective.lab.others import Others
 from retrospective.lab.provenance import CPU_MAP, machine_id
@@ -264,7 +264,7 @@ def _cpu_times() -> dict[int, dict[str, float]]:
 # ------------------------------------------------------------------------------------------------- transfers
 
 
-def _transfer(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None:  # noqa: A002
+def _transfer(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> None:
     """Send ``bytes`` in writes of ``write_bytes``, or for ``seconds``, in one ``direction`` or ``both``.
 
     The clock is the receiver's: from the connection's establishment to the last byte, or the end of the time. Without
@@ -272,7 +272,7 @@ def _transfer(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> N
     """
     options = exchange.options
     direction, role = options["direction"], options["role"]
-    row["role"] = role = ROLES[round % 2] if role == IN_TURN else role
+    row["role"] = role = ROLES[number % 2] if role == IN_TURN else role
     jobs = {
         TO_PEER: {NEAR: "source", FAR: "sink"},
         FROM_PEER: {NEAR: "sink", FAR: "source"},
@@ -376,7 +376,7 @@ def _count(crossing: Crossing, ends: Mapping[str, Talker], sender: str, row: Row
 # ---------------------------------------------------------------------------------------------------- pings
 
 
-def _ping(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None:  # noqa: A002
+def _ping(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> None:
     """Send a message of ``write_bytes``, and the next when it has come back, for ``seconds``; the near end answers."""
     seconds = exchange.options["seconds"] + _WARMUP_S
     asked = {"write-bytes": exchange.options["write_bytes"], "warmup-s": _WARMUP_S, "seconds": seconds}
@@ -403,7 +403,7 @@ def _ping(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None:
 # --------------------------------------------------------------------------------------------------- serving
 
 
-def _serve(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None:  # noqa: A002
+def _serve(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> None:
     """Let ``clients`` in closed loop ask for a file of 1 KiB, ``requests`` a connection (missing: no end).
 
     With ``samples`` the near end looks where its CPU time goes (lab/sampling.py).
@@ -424,7 +424,7 @@ def _serve(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None
     samples = crossing.memory("samples") if options.get("samples") else None
     if samples is not None:
         passed.append(samples)
-        env["NAI_SAMPLES"] = "/proc/self/fd/4"
+        env[sampling.VARIABLE] = "/proc/self/fd/4"
     server = crossing.start(NEAR, "epoll", told, env=env, pass_files=passed)
     server.ready()
     duration_s = options["seconds"]
@@ -436,7 +436,7 @@ def _serve(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None
         "requests-per-connection": options.get("requests"),
         "warmup-s": _WARMUP_S,
         "duration-s": duration_s,
-        "seed": round + 1,
+        "seed": number + 1,
         "timeout-ms": 2000.0,
     }
     client = crossing.start(FAR, "load", load)
@@ -489,8 +489,6 @@ def _serve(crossing: Crossing, exchange: Exchange, row: Row, round: int) -> None
         )
     _count(crossing, {NEAR: server}, NEAR, row)
     if samples is not None:
-        from retrospective.lab import sampling  # noqa: PLC0415
-
         shares = sampling.shares(sampling.read(f"/proc/self/fd/{samples}"))
         row["where"] = json.dumps({name: round(share, 4) for name, share in shares.items()})
     _judge_cpus(row)

@@ -55,7 +55,11 @@ def absent(name: str) -> str:
     missing = servers.unavailable()
     if name in missing:
         return missing[name]
-    return "" if name in {*servers.designs(), *servers.PROGRAMS} else f"there is no {name}"
+    return (
+        ""
+        if name in {*servers.designs(), *servers.stack_designs(), *servers.PROGRAMS}
+        else f"there is no {name}"
+    )
 
 
 class Talker:
@@ -71,9 +75,11 @@ class Talker:
         cpu: int | None,
         env: Mapping[str, str] | None = None,
         pass_files: Sequence[Any] = (),
+        counted: int | None = None,
     ) -> None:
         self.name = name
         self._said = b""
+        self._counted = counted
         self._log = os.memfd_create("log", os.MFD_CLOEXEC)
         self._reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
@@ -140,8 +146,9 @@ class Talker:
         return said.decode(errors="replace")
 
     def ledger(self) -> dict[str, int]:
-        """What it said last, ``key value`` a line; to be read after its end."""
-        words = (line.split() for line in self.rest().splitlines())
+        """What it said last, ``key value`` a line, or has written into memory for it; to be read after its end."""
+        said = self.rest() if self._counted is None else os.pread(self._counted, 1 << 20, 0).decode()
+        words = (line.split() for line in said.splitlines())
         return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].lstrip("-").isdigit()}
 
     def log(self) -> str:
@@ -316,11 +323,15 @@ class Crossing:
         if why := absent(executable):
             raise Rejected("absent", why, UNAVAILABLE)
         told = dict(env or {})
+        passed, counted = [*pass_files], None
         if stack != KERNEL:
+            counted = self.memory("ledger")
+            passed.append(counted)
+            told["NAI_LEDGER"] = f"/proc/self/fd/{2 + len(passed)}"
             told["NAI_STACK"] = self._tuning.words(stack, f"switch:{self._socket}", self.address(end))
         argv = [str(servers.binary(executable)), *servers.arguments(options)]
         return self._talker(
-            executable, self.side(end), argv, cpu=self.cpus[end], env=told, pass_files=pass_files
+            executable, self.side(end), argv, cpu=self.cpus[end], env=told, pass_files=passed, counted=counted
         )
 
     def kernel_counts(self, end: str) -> dict[str, int]:

@@ -4,6 +4,7 @@
  *
  * `attach` is attach.h's word; what follows a comma in that is a key of its own here (`ports`). `attach` and `address`
  * are needed. Everything else that stack.h limits follows from `connections`: so many may be open at a time.
+ * Where NAI_LEDGER names a file, what the stack has counted is in it when the program has ended, `key value` a line.
  */
 #ifndef NAI_STACK_OPTIONS_H
 #define NAI_STACK_OPTIONS_H

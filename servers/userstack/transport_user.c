@@ -22,6 +22,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -76,6 +77,20 @@ static uint64_t now_ns(void)
 
 /* The beginning and the end */
 
+/* What the stack has counted, for who asks for it: `key value` lines, as stackhost prints them. */
+static void write_ledger(void)
+{
+    const char *name, *path = getenv("NAI_LEDGER");
+    uint64_t value;
+    FILE *file = path == NULL ? NULL : fopen(path, "w");
+    if (file == NULL)
+        return;
+    for (unsigned i = 0; stack_counter(user.host.stack, i, &name, &value); i++)
+        if (value > 0)
+            fprintf(file, "%s %llu\n", name, (unsigned long long)value);
+    fclose(file);
+}
+
 static void close_stack(void)
 {
     uint64_t until_ns = now_ns() + LAST_MS * UINT64_C(1000000);
@@ -89,6 +104,7 @@ static void close_stack(void)
         host_wait(&user.host, (int64_t)(until_ns - now));
         host_turn(&user.host);
     }
+    write_ledger();
     host_close(&user.host);
     free(user.places);
     free(user.events);
