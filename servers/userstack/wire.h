@@ -34,7 +34,9 @@ struct wire {
 
 /* What an attachment knows of a received frame. */
 enum frame_flags {
-    FRAME_CHECKED = 1, /* checksums were verified, or the sender's kernel left them out (TP_STATUS_CSUMNOTREADY) */
+    /* Checksums were verified, or need not be: the sender's kernel left them out (TP_STATUS_CSUMNOTREADY), or the frame
+     * came unchanged through memory (switch/fabric.h). */
+    FRAME_CHECKED = 1,
 };
 
 #endif

@@ -221,7 +221,9 @@ static void hear_bell(struct door *d, struct port *port)
     if (!port->used || port->muted)
         return;
     CHARGE(port, bells_in);
-    port->vain = consumer_ready(&port->in) > 0 ? 0 : port->vain + 1;
+    bool vain = consumer_ready(&port->in) == 0 && port->in.head == port->heard; /* nothing has come since the last bell */
+    port->heard = port->in.head;
+    port->vain = vain ? port->vain + 1 : 0;
     if (port->vain < VAIN_BELLS)
         return;
     CHARGE(port, bells_muted);

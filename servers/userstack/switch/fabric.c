@@ -65,6 +65,7 @@ static void activate(struct fabric *f, struct port *port, const struct ledger_ow
     port->generation++;
     port->listed = port->muted = port->condemned = false;
     port->vain = 0;
+    port->heard = 0;
     port->floods_at_ns = 0;
     memset(port->draws, 0, sizeof port->draws); /* the same frames in the same order meet the same fate */
     port->ledger = ledgers_take(&f->ledgers, owner);

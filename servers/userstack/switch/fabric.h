@@ -66,7 +66,8 @@ struct port {
     struct consumer in;
     struct producer out;
     int bell, switch_bell;
-    unsigned vain; /* bells in a row with nothing behind them */
+    unsigned vain;  /* bells in a row with nothing behind them */
+    uint32_t heard; /* head of the ring from it at the last bell */
     bool muted;
     /* An uplink's */
     struct packet_ring *packets;
