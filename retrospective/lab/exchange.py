@@ -360,9 +360,9 @@ def _count(crossing: Crossing, ends: Mapping[str, Talker], sender: str, row: Row
     for end in ends.values():
         end.end()
     own = {end: talker.ledger() for end, talker in ends.items() if crossing.stack[end] != KERNEL}
-    if sender in own:
-        row |= {name: own[sender].get(word) for name, word in _OWN_COUNTS.items()}
-    else:
+    if own.get(sender):  # a ledger leaves out what is zero
+        row |= {name: own[sender].get(word, 0) for name, word in _OWN_COUNTS.items()}
+    elif sender not in own:
         counts = crossing.kernel_counts(sender)
         row |= {name: sum(counts.get(word, 0) for word in words) for name, words in _KERNEL_COUNTS.items()}
     if NEAR in own:
