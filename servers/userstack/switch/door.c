@@ -126,6 +126,9 @@ static void dismiss(struct door *d, struct guest *guest)
     if (guest->port != NO_PORT) {
         struct port *port = &d->fabric->ports[guest->port];
         unmute(d, port);
+        /* What it sent before it left is on its way: resets, above all. At most a ring of it. */
+        for (uint32_t i = 0; i <= d->fabric->slots / PORT_BATCH && !port->condemned && port_take(d->fabric, port) > 0; i++)
+            ;
         /* The stack holds the bell, too: closing it here would not take it out of the set. */
         epoll_ctl(d->set, EPOLL_CTL_DEL, port->switch_bell, NULL);
         fabric_leave(d->fabric, guest->port);
