@@ -46,12 +46,15 @@ static void start_switch(struct switch_thread *s, const char *rule)
     NEED(s->door != NULL && pthread_create(&s->thread, NULL, run_switch, s) == 0);
 }
 
-static void stop_switch(struct switch_thread *s)
+/* Returns how often it has slept. */
+static uint64_t stop_switch(struct switch_thread *s)
 {
     door_end(s->door);
     pthread_join(s->thread, NULL);
+    uint64_t sleeps = door_sleeps(s->door);
     door_close(s->door);
     fabric_close(s->fabric);
+    return sleeps;
 }
 
 struct side {
@@ -221,34 +224,57 @@ static void test_shared(void)
     stop_switch(&s);
 }
 
-/* Whoever rings for nothing is not heard any more, and then again. */
-static void test_vain_bells(void)
+/* A port, and nothing behind it. Returns the socket. */
+static int join_by_hand(int files[HELLO_DESCRIPTORS])
 {
-    static const uint64_t one = 1;
-    struct switch_thread s;
     struct hello hello = {.magic = HELLO_MAGIC, .ip = A};
     struct welcome welcome;
     char control[CMSG_SPACE(sizeof(int) * HELLO_DESCRIPTORS)];
-    int files[HELLO_DESCRIPTORS];
     struct iovec part = {&welcome, sizeof welcome};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    start_switch(&s, NULL);
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     int guest = knock();
     NEED(send(guest, &hello, sizeof hello, 0) == sizeof hello && recvmsg(guest, &message, 0) == sizeof welcome);
-    memcpy(files, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof files);
-    for (int i = 0; i < 100000; i++) {
-        (void)!write(files[HELLO_SWITCH_BELL], &one, sizeof one);
-        if (i % 1000 == 0)
-            usleep(100);
+    CHECK(welcome.error == 0, "%s", strerror(welcome.error));
+    NEED(welcome.error == 0);
+    memcpy(files, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int) * HELLO_DESCRIPTORS);
+    return guest;
+}
+
+static void ring(int bell, int times)
+{
+    static const uint64_t one = 1;
+    for (int i = 0; i < times; i++) {
+        (void)!write(bell, &one, sizeof one);
+        usleep(50);
     }
-    /* It still serves: by the port's end this guest hears of it. */
-    NEED(send(guest, &hello, sizeof hello, 0) == sizeof hello);
+}
+
+/* Whoever rings for nothing is not heard any more; who has left, not at all. */
+static void test_vain_bells(void)
+{
+    struct switch_thread s;
+    int files[HELLO_DESCRIPTORS], after[HELLO_DESCRIPTORS];
+    start_switch(&s, NULL);
+    int guest = join_by_hand(files);
+    uint64_t begin = monotonic_ns();
+    ring(files[HELLO_SWITCH_BELL], 2000);
+    uint64_t ms = (monotonic_ns() - begin) / 1000000;
+    /* It still serves: a second hello ends it. */
     struct pollfd end = {.fd = guest, .events = POLLRDHUP};
-    CHECK(poll(&end, 1, 10000) == 1, "a second hello ends it");
-    stop_switch(&s);
-    for (int i = 0; i < HELLO_DESCRIPTORS; i++)
-        close(files[i]);
+    NEED(send(guest, &end, 1, 0) == 1);
+    CHECK(poll(&end, 1, 10000) == 1, "the switch does not hang up");
     close(guest);
+    guest = join_by_hand(after); /* the port is free, and nothing of it is left */
+    ring(files[HELLO_SWITCH_BELL], 2000);
+    close(guest);
+    uint64_t sleeps = stop_switch(&s);
+    CHECK(sleeps < 200 + 3 * ms, "it was woken %llu times in %llu ms", (unsigned long long)sleeps,
+          (unsigned long long)ms);
+    for (int i = 0; i < HELLO_DESCRIPTORS; i++) {
+        close(files[i]);
+        close(after[i]);
+    }
 }
 
 /* The switch ends: its stacks do not hang, and lose frames. */

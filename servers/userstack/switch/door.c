@@ -20,7 +20,6 @@ enum {
     BACKLOG = 64,
     LOOK_NS = 1000000,  /* a busy switch looks at its door so often */
     VAIN_BELLS = 64,    /* with nothing behind them, before they are not heard */
-    VAIN_SPARE = 8,     /* the next ones, before they are not heard again */
     MUTE_NS = 1000000,
     NO_PORT = UINT32_MAX,
 };
@@ -116,7 +115,7 @@ static void unmute(struct door *d, struct port *port)
     if (!port->muted)
         return;
     port->muted = false;
-    port->vain = VAIN_BELLS - VAIN_SPARE;
+    port->vain = VAIN_BELLS - 1; /* the next one, if it is vain again, is the last */
     d->muted--;
     watch(d, port->switch_bell, EPOLLIN | EPOLLET, SOURCE_BELL, port->number);
 }
