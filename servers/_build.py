@@ -34,9 +34,11 @@ _IO_URING_PARAMS_BYTES = 120
 PROGRAMS = {
     "load": "load/load",
     "load-user": "load/load-user",
+    "load-lwip": "load/load-lwip",
     "rawload": "load/rawload",
     "traffic": "load/traffic",
     "traffic-user": "load/traffic-user",
+    "traffic-lwip": "load/traffic-lwip",
     "lazybench": "lazy_io/bench/lazybench",
     "timerbench": "timers/bench/timerbench",
     "timercost": "timers/bench/timercost",
@@ -45,6 +47,10 @@ PROGRAMS = {
     "stackswitch": "userstack/stackswitch",
     "stackincast": "userstack/stackincast",
 }
+
+
+#: Libraries that are optional; each has a list ``on_…`` in ``meson.build``.
+_LIBRARIES = ("liburing", "lwip")
 
 
 class BuildError(RuntimeError):
@@ -79,29 +85,29 @@ def _table(of: str) -> dict[str, Path]:
 
 
 def unavailable() -> dict[str, str]:
-    """Design -> the one line that brings it, for the designs that cannot be built or cannot run here."""
-    remedy = _no_liburing() or _no_io_uring()
-    return dict.fromkeys(_on_liburing(), remedy) if remedy else {}
+    """Design or program -> the one line that brings it, for what cannot be built or cannot run here."""
+    remedies = {"liburing": _missing("liburing") or _no_io_uring(), "lwip": _missing("lwip")}
+    return {name: remedy for library, remedy in remedies.items() if remedy for name in _on(library)}
 
 
-def _on_liburing() -> list[str]:
-    """Names of the designs that ``meson.build`` leaves out without liburing."""
+def _on(library: str) -> list[str]:
+    """Names of the designs and programs that ``meson.build`` leaves out without a library."""
     names = re.search(
-        r"^on_liburing = \[(.*?)\]", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
+        rf"^on_{library} = \[(.*?)\]", (SOURCE / "meson.build").read_text(), re.DOTALL | re.MULTILINE
     )
     if names is None:
-        raise BuildError("servers/meson.build has no list `on_liburing = [...]`: restore it")
+        raise BuildError(f"servers/meson.build has no list `on_{library} = [...]`: restore it")
     return re.findall(r"'([^']+)'", names[1])
 
 
-@functools.lru_cache(maxsize=1)
-def _no_liburing() -> str | None:
+@functools.cache
+def _missing(library: str) -> str | None:
     """Ask pkg-config, as Meson does."""
     try:
-        found = subprocess.run(["pkg-config", "--exists", "liburing"], capture_output=True).returncode == 0
+        found = subprocess.run(["pkg-config", "--exists", library], capture_output=True).returncode == 0
     except OSError:
         found = False
-    return None if found else "liburing is missing: make system (as root)"
+    return None if found else f"{library} is missing: make system (as root)"
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,7 +139,7 @@ def binary(name: str, variant: str = "release") -> Path:
 
 
 def _not_built() -> list[str]:
-    return _on_liburing() if _no_liburing() else []
+    return [name for library in _LIBRARIES if _missing(library) for name in _on(library)]
 
 
 def binary_hash(path: Path | str) -> str:
@@ -166,8 +172,8 @@ def build(variant: str = "release") -> Path:
             stamp.unlink(missing_ok=True)
             _configure(folder, variant)
             # Tests and fuzz targets are built by who runs them (meson test).
-            built = [name for name in (*designs(), *stack_designs()) if name not in _not_built()]
-            targets = [*built, *PROGRAMS.values()]
+            paths = {name: name for name in (*designs(), *stack_designs())} | PROGRAMS
+            targets = [path for name, path in paths.items() if name not in _not_built()]
             _run([_ninja(), "-C", str(folder), *targets], f"the {variant} build of the servers failed")
             stamp.write_text(sources)
     return folder
@@ -188,7 +194,7 @@ def build_root() -> Path:
 
 def _sources_state() -> str:
     """State of the sources that people edit: stat(2) of 50 files costs less than starting ninja."""
-    setting = f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')} {_no_liburing()} {PROGRAMS}"
+    setting = f"{SOURCE} {os.environ.get('CC')} {os.environ.get('CFLAGS')} {[*map(_missing, _LIBRARIES)]} {PROGRAMS}"
     digest = hashlib.sha256(setting.encode())
     for path in sorted(SOURCE.rglob("*")):
         if path.suffix in {".c", ".h", ".S"} or path.name in {"meson.build", "meson.options"}:
@@ -207,7 +213,7 @@ def _configure(folder: Path, variant: str) -> None:
             importlib.metadata.version("meson"),
             str(os.environ.get("CC")),
             str(os.environ.get("CFLAGS")),
-            str(_no_liburing()),
+            str([*map(_missing, _LIBRARIES)]),
             *VARIANTS[variant],
         ]
     )

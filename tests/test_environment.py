@@ -29,7 +29,14 @@ def test_environment_yml_installs_the_project_and_what_pip_cannot():
 def test_apt_txt_brings_what_conda_brings_and_all_peers_and_clients():
     lines = (ROOT / "apt.txt").read_text().splitlines()
     apt = {name for line in lines if (name := line.partition("#")[0].strip())}
-    assert {"build-essential", "e2fsprogs", "pkg-config", "liburing-dev", "python3-venv"} <= apt
+    assert {
+        "build-essential",
+        "e2fsprogs",
+        "pkg-config",
+        "liburing-dev",
+        "liblwip-dev",
+        "python3-venv",
+    } <= apt
     package = {"nginx": "nginx-light", "ab": "apache2-utils", "h2load": "nghttp2-client"}
     assert {package.get(name, name) for name in (*PEERS, *CLIENTS)} <= apt
 

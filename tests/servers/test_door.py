@@ -33,7 +33,7 @@ def test_a_second_build_is_free_and_silent(release, capfd):
 
 def test_every_design_and_program_is_built(release):
     for name in (*servers.designs(), *servers.stack_designs(), *servers.PROGRAMS):
-        if "liburing" in servers.unavailable().get(name, ""):
+        if "is missing" in servers.unavailable().get(name, ""):
             continue
         path = servers.binary(name)
         assert path.is_relative_to(release)
@@ -68,18 +68,20 @@ def run_python(program, **environment):
     return done.stdout.splitlines()
 
 
-def test_without_liburing_its_designs_are_listed_and_not_built(tmp_path):
-    """pkg-config finds nothing in an empty folder; all else is built, and the remedy is one line."""
+def test_without_optional_libraries_what_needs_them_is_listed_and_not_built(tmp_path):
+    """pkg-config finds nothing in an empty folder; all else is built, and the remedies are a line each."""
     program = """
-print(*servers.designs())
+print(*servers.designs(), *servers.stack_designs())
 for name, remedy in servers.unavailable().items():
     print(name, remedy, sep=": ")
 folder = servers.build()
-print(*sorted(name for name in servers.designs() if not (folder / name).exists()))
-try:
-    servers.binary("uring")
-except servers.BuildError as error:
-    print(error)
+paths = {name: name for name in (*servers.designs(), *servers.stack_designs())} | servers.PROGRAMS
+print(*sorted(name for name, path in paths.items() if not (folder / path).exists()))
+for name in ("uring", "epoll-lwip", "traffic-lwip"):
+    try:
+        servers.binary(name)
+    except servers.BuildError as error:
+        print(error)
 """
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -89,13 +91,19 @@ except servers.BuildError as error:
         PKG_CONFIG_PATH="",
         NAI_BUILD_DIR=str(tmp_path / "build"),
     )
-    assert {"uring", "drain-uring"} <= set(said[0].split())
-    line = "liburing is missing: make system (as root)"
+    assert {"uring", "drain-uring", "epoll-lwip"} <= set(said[0].split())
+    liburing = "liburing is missing: make system (as root)"
+    lwip = "lwip is missing: make system (as root)"
     assert said[1:] == [
-        f"uring: {line}",
-        f"drain-uring: {line}",
-        "drain-uring uring",
-        f"uring is not built: {line}",
+        f"uring: {liburing}",
+        f"drain-uring: {liburing}",
+        f"epoll-lwip: {lwip}",
+        f"load-lwip: {lwip}",
+        f"traffic-lwip: {lwip}",
+        "drain-uring epoll-lwip load-lwip traffic-lwip uring",
+        f"uring is not built: {liburing}",
+        f"epoll-lwip is not built: {lwip}",
+        f"traffic-lwip is not built: {lwip}",
     ]
 
 
