@@ -36,6 +36,7 @@ from retrospective.lab.stacks import (
     Talker,
     Tuning,
     absent,
+    congestion,
     program,
 )
 from retrospective.lab.trial import ROW_COLUMNS, key_of, sharing_cpu
@@ -182,6 +183,7 @@ def run_exchange(exchange: Exchange, round: int = 0, attempt: int = 1) -> Row:  
         "options": json.dumps(options, sort_keys=True),
         "impairment": options.get("impairment", "none"),
         **asdict(tuning),
+        "congestion": congestion(exchange.design, tuning.congestion),
         **{name: options[name] for name in ("write_bytes", "clients", "direction") if name in options},
     }
     if exchange.path == SWITCH:
@@ -331,7 +333,7 @@ def _connected(
     ends = {}
     for end, how in ((listener, "listen"), (opener, "connect")):
         options = {"role": jobs[end], how: address, **asked, "patience-s": _PATIENCE_S, "stay-s": 60.0}
-        options["congestion"] = exchange.options.get("congestion", "cubic")
+        options["congestion"] = congestion(crossing.stack[end], exchange.options.get("congestion", "cubic"))
         ends[end] = crossing.start(end, "traffic", options)
         ends[end].ready()
     return ends
@@ -417,7 +419,7 @@ def _serve(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> Non
         "listen": address,
         "root": files.root,
         "backlog": 4096,
-        "congestion": options.get("congestion", "cubic"),
+        "congestion": congestion(crossing.stack[NEAR], options.get("congestion", "cubic")),
         "counters": "/proc/self/fd/3",
     }
     env = {}

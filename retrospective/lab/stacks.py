@@ -50,6 +50,11 @@ def program(name: str, stack: str) -> str:
     return name + SUFFIX[stack]
 
 
+def congestion(stack: str, wanted: str) -> str:
+    """Congestion control that a stack uses when it is asked for one: lwIP has Reno's alone."""
+    return "reno" if stack == LWIP else wanted
+
+
 def absent(name: str) -> str:
     """Why a program is not here, or nothing."""
     missing = servers.unavailable()
@@ -364,5 +369,6 @@ __all__ = [
     "Talker",
     "Tuning",
     "absent",
+    "congestion",
     "program",
 ]
