@@ -120,6 +120,27 @@ static void test_sleep(void)
     fabric_close(f);
 }
 
+/* What was sent before somebody left arrives; even if who it is for leaves at the same moment. */
+static void test_last_words(void)
+{
+    struct fabric *f = fixture_fabric(3, SLOTS, 1, NULL);
+    struct guest a, b, c;
+    uint32_t received = 0;
+    fixture_join(f, &a, A);
+    fixture_join(f, &b, B);
+    fixture_join(f, &c, C);
+    while (fixture_send(&a, frame, fixture_udp(frame, &a, received % 2 ? &b : &c, 7, 8, received, 0)))
+        received++;
+    fixture_leave(f, &a);
+    fixture_leave(f, &b);
+    fabric_turn(f);
+    for (received = 0; fixture_receive(&c, frame, NULL) > 0; received++)
+        ;
+    CHECK(received == SLOTS / 2, "%u frames", received);
+    fixture_leave(f, &c);
+    fabric_close(f);
+}
+
 /* Who comes back finds its ledger; who stays away makes room. */
 static void test_ledger(void)
 {
@@ -148,6 +169,7 @@ int main(void)
     test_bounds();
     test_hostile();
     test_sleep();
+    test_last_words();
     test_ledger();
     return checks_failed > 0;
 }

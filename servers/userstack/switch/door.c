@@ -38,7 +38,8 @@ struct door {
     int set, knock, signals, end;
     struct guest *guests;
     uint32_t guest_count;
-    uint64_t came, sleeps;
+    uint64_t came;
+    _Atomic uint64_t sleeps;
     uint32_t muted;
     uint64_t unmute_ns;
     bool ending;
@@ -125,9 +126,6 @@ static void dismiss(struct door *d, struct guest *guest)
     if (guest->port != NO_PORT) {
         struct port *port = &d->fabric->ports[guest->port];
         unmute(d, port);
-        /* What it sent before it left is on its way: resets, above all. At most a ring of it. */
-        for (uint32_t i = 0; i <= d->fabric->slots / PORT_BATCH && !port->condemned && port_take(d->fabric, port) > 0; i++)
-            ;
         /* The stack holds the bell, too: closing it here would not take it out of the set. */
         epoll_ctl(d->set, EPOLL_CTL_DEL, port->switch_bell, NULL);
         fabric_leave(d->fabric, guest->port);

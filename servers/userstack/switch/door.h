@@ -14,6 +14,6 @@ void door_close(struct door *door);
  * called (from any thread). `spin_ns`: time without a frame before it sleeps. */
 void door_run(struct door *door, uint64_t spin_ns);
 void door_end(struct door *door);
-uint64_t door_sleeps(const struct door *door);
+uint64_t door_sleeps(const struct door *door); /* so far; from any thread */
 
 #endif

@@ -143,20 +143,38 @@ int fabric_join(struct fabric *f, const void *message, size_t bytes, struct welc
     return port->number;
 }
 
+/* What it sent before it left is on its way, resets above all: a ring full at most. */
+static void take_the_last(struct fabric *f, struct port *port)
+{
+    for (uint32_t taken = 0; taken < f->slots && !port->condemned;) {
+        uint32_t n = port_take(f, port);
+        if (n == 0)
+            return;
+        taken += n;
+    }
+}
+
+static uint32_t without(uint16_t *numbers, uint32_t count, uint32_t number)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (numbers[i] != number)
+            numbers[kept++] = numbers[i];
+    return kept;
+}
+
 void fabric_leave(struct fabric *f, uint32_t number)
 {
     struct port *port = &f->ports[number];
+    take_the_last(f, port);
     f->condemned -= port->condemned;
     demux_leave(f, port);
     port_close_stack(port);
     ledgers_leave(&f->ledgers, port->ledger);
     port->used = false;
     port->generation++; /* what is on its way to it now finds nobody */
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < f->active_count; i++)
-        if (f->active[i] != number)
-            f->active[kept++] = f->active[i];
-    f->active_count = kept;
+    f->active_count = without(f->active, f->active_count, number);
+    f->filled_count = without(f->filled, f->filled_count, number); /* others may have left before their last was flushed */
 }
 
 static void pass(struct fabric *f, struct port *from, struct port *to, const struct frame *frame)
