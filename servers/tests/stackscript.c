@@ -41,6 +41,7 @@ static const struct {
     LIMIT(first_rto_ms), LIMIT(delayed_ack_us), LIMIT(time_wait_ms), LIMIT(fin_wait_2_ms), LIMIT(keepalive_idle_ms),
     LIMIT(keepalive_interval_ms), LIMIT(keepalive_probes), LIMIT(user_timeout_ms), LIMIT(syn_tries), LIMIT(data_tries),
     LIMIT(runs), LIMIT(tail_probes),
+    LIMIT(mss), LIMIT(timestamps), LIMIT(push_segments),
 };
 
 static uint8_t *reserve(void *context, uint32_t bytes)

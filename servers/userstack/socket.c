@@ -59,6 +59,7 @@ int us_listen(struct stack *stack, uint16_t port, uint32_t backlog)
             .socket = {.kind = SOCKET_LISTENER, .open = true},
             .backlog = backlog,
             .port = port,
+            .mss = (uint16_t)stack->limits.mss,
             .user_timeout_ms = stack->limits.user_timeout_ms,
             .congestion = strcmp(stack->limits.congestion, "reno") == 0 ? &tcp_reno : &tcp_cubic,
         };
@@ -166,7 +167,7 @@ int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes
         return -EAGAIN;
     if (!may_write(c))
         return -EPIPE;
-    c->more = more;
+    c->more = c->unpushed = more;
     uint32_t taken = stream_append(&c->send, &stack->tcp->chunks, buffer, min_u32(bytes, tcp_send_room(c)));
     if (taken < bytes)
         c->more = false;
@@ -273,6 +274,16 @@ int us_abort(struct stack *stack, int socket)
     return 0;
 }
 
+/* Even what is corked: Linux's meaning of TCP_NODELAY at the moment it is set. */
+static void send_what_waits(struct connection *c)
+{
+    bool corked = c->corked;
+    if (c->nodelay)
+        c->more = c->corked = false;
+    tcp_output(c);
+    c->corked = corked;
+}
+
 int us_set(struct stack *stack, int socket, enum us_option option, uint32_t value)
 {
     struct connection *c = connection_of(stack, socket);
@@ -283,7 +294,17 @@ int us_set(struct stack *stack, int socket, enum us_option option, uint32_t valu
     case US_NODELAY:
         *(c != NULL ? &c->nodelay : &l->nodelay) = value != 0;
         if (c != NULL)
+            send_what_waits(c);
+        return 0;
+    case US_CORK:
+        *(c != NULL ? &c->corked : &l->corked) = value != 0;
+        if (c != NULL && value == 0)
             tcp_output(c);
+        return 0;
+    case US_MSS:
+        if (l == NULL || (value != 0 && (value < TCP_MIN_MSS || value > UINT16_MAX)))
+            return -EINVAL;
+        l->mss = (uint16_t)value;
         return 0;
     case US_KEEPALIVE:
         *(c != NULL ? &c->keepalive : &l->keepalive) = value != 0;

@@ -48,10 +48,28 @@ enum us_option {
     US_KEEPALIVE,       /* off at first */
     US_USER_TIMEOUT_MS, /* limits.user_timeout_ms at first */
     US_CONGESTION,      /* 0 reno, 1 cubic; before any data */
+    US_CORK,            /* only full segments until it is taken back (Linux's TCP_CORK) */
+    US_MSS,             /* of a listener: limits.mss for what it accepts */
 };
 int us_set(struct stack *stack, int socket, enum us_option option, uint32_t value); /* -EINVAL, -EBADF */
 
 int us_state(struct stack *stack, int socket); /* enum tcp_state, for tests and tables */
+
+/* How a connection fares: what TCP_INFO tells of a kernel's. */
+enum us_loss { US_LOSS_NONE, US_LOSS_SUSPECTED, US_LOSS_FAST_RECOVERY, US_LOSS_TIMEOUT };
+struct us_info {
+    int state; /* enum tcp_state */
+    enum us_loss loss;
+    bool timestamps, sack;
+    uint8_t send_scale, receive_scale; /* UINT8_MAX: no scaling */
+    uint8_t tries, backoff, probes;    /* unanswered retransmissions or window probes; doublings; unanswered keepalives */
+    uint32_t mss, offered_mss;         /* payload of a full segment; what our SYN asked for */
+    uint32_t cwnd_bytes, ssthresh_bytes, peer_window_bytes;
+    uint32_t unacked_bytes, unsent_bytes, sacked_bytes, lost_bytes, unread_bytes;
+    uint64_t rtt_us, rttvar_us, rto_us;            /* 0: not yet measured */
+    uint64_t data_sent_us, data_received_us, heard_us; /* since then */
+};
+int us_info(struct stack *stack, int socket, struct us_info *info);
 int us_peer(struct stack *stack, int socket, struct us_endpoint *peer);
 int us_local(struct stack *stack, int socket, struct us_endpoint *local);
 

@@ -38,6 +38,7 @@ static bool good(const struct stack_limits *l, const struct wire *wire, const st
            l->listeners > 0 && l->listeners < 65536 && l->chunks >= 2 && l->send_bytes >= STACK_CHUNK_BYTES &&
            l->receive_bytes >= STACK_CHUNK_BYTES && l->send_bytes <= 1u << 28 && l->receive_bytes <= 1u << 28 &&
            l->initial_window >= 1 && l->initial_window <= 10 && l->min_rto_us >= 10 && l->max_rto_ms >= 1000 &&
+           (l->mss == 0 || (l->mss >= 64 && l->mss <= UINT16_MAX)) &&
            l->first_rto_ms >= 1 && l->delayed_ack_us < 500000 && l->time_waits < l->connections &&
            l->syn_queue < l->connections && wire->mtu >= WIRE_MTU_MIN && wire->mtu <= WIRE_MTU_MAX &&
            wire->reserve != NULL && wire->commit != NULL && !(wire->mac[0] & 1) && address->ip >> 24 != 0 &&

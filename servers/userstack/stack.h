@@ -50,6 +50,10 @@ struct stack_limits {
     uint32_t challenges_per_s; /* RFC 5961, 7 */
     const char *congestion;   /* "reno" or "cubic": the default of sockets */
     uint32_t initial_window;  /* segments, RFC 6928: up to 10 */
+    uint32_t mss;             /* the most that is asked for and sent; 0 = what the wire carries */
+    uint32_t timestamps;      /* RFC 7323: 1, or 0 to go without */
+    uint32_t push_segments;   /* PSH ends every run of so many segments, as it ends bursts of a sender with segmentation
+                                 offload; 0 = only where what was written ends */
 
     uint32_t min_rto_us, max_rto_ms, first_rto_ms; /* RFC 6298: 1 s, 60 s, 1 s; the first is often chosen lower */
     uint32_t delayed_ack_us;                       /* RFC 9293, 3.8.6.3: under 500 ms */

@@ -27,6 +27,7 @@ struct stack_limits stack_default_limits(void)
         .challenges_per_s = 100,
         .congestion = "cubic",
         .initial_window = 10,
+        .timestamps = 1,
         .min_rto_us = 200000,
         .max_rto_ms = 60000,
         .first_rto_ms = 1000,

@@ -67,8 +67,8 @@ struct tcp_listener {
     struct tcp_link waiting;   /* established, for us_accept() */
     uint32_t waiting_count, backlog;
     uint32_t half_open;
-    uint16_t port;
-    bool nodelay, keepalive;
+    uint16_t port, mss; /* mss: as limits.mss */
+    bool nodelay, keepalive, corked;
     uint32_t user_timeout_ms;
     uint64_t cookies_until; /* tick up to which cookies may come back */
     const struct tcp_congestion *congestion;
@@ -87,6 +87,7 @@ struct connection {
     /* negotiated */
     bool timestamps, sack;
     uint8_t send_scale, receive_scale;
+    uint16_t own_mss;       /* as limits.mss */
     uint16_t peer_mss, mss; /* mss: payload of a full segment, options and path considered */
     uint32_t ts_offset;     /* of our timestamp clock */
     uint32_t ts_recent, last_ack_sent;
@@ -98,6 +99,9 @@ struct connection {
     uint32_t iss, snd_una, snd_nxt, snd_max;
     uint32_t snd_wnd, snd_wl1, snd_wl2, max_window;
     bool fin_queued, more; /* more: the caller has promised to write soon */
+    bool corked, unpushed; /* unpushed: what was written last came with that promise, and ends without PSH */
+    uint8_t burst;         /* new segments of this run */
+    uint32_t full_from;    /* from here on every segment was a full one */
     uint64_t sent_at;      /* last data, for RFC 5681, 4.1 */
 
     /* receiving */
@@ -121,11 +125,13 @@ struct connection {
     uint8_t tries, backoff, probes; /* unanswered retransmissions or probes; doublings; unanswered keepalives */
     bool persisting, retransmitted;
     uint64_t unacked_since; /* tick when what is unacknowledged was first so */
-    uint64_t heard_at;
+    uint64_t heard_at, received_at; /* anything; data */
 
     /* congestion */
     const struct tcp_congestion *congestion;
     struct tcp_window cc;
+    bool window_used;               /* since snd_una was beyond use_until: all of it, or flight_max at most */
+    uint32_t flight_max, use_until;
     uint16_t duplicates;                   /* acknowledgments, since the last that moved snd_una */
     bool recovering, recovered_by_timeout; /* fast recovery; after a timeout, up to `recover` */
     uint32_t recover;
@@ -160,6 +166,13 @@ struct tcp_layer {
 #define LAYER(c) ((c)->stack->tcp)
 
 static inline bool synchronized(uint8_t state) { return state >= TCP_ESTABLISHED; }
+
+/* The MSS that our SYN offers. */
+static inline uint32_t offered_mss(const struct connection *c)
+{
+    uint32_t wire = c->stack->wire.mtu - IPV4_BYTES - TCP_BYTES;
+    return c->own_mss == 0 ? wire : min_u32(c->own_mss, wire);
+}
 
 static inline uint32_t fin_seq(const struct connection *c) { return c->send_first + c->send.length; }
 

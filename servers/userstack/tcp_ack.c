@@ -62,6 +62,7 @@ static void advance(struct connection *c, const struct tcp_segment *s, struct tc
     c->snd_una = s->ack;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->tries = c->backoff = 0;
+    c->more = false; /* the promise holds no longer than a round trip */
     c->unacked_since = stack->now;
     tcp_reset_rto(c);
     count_duplicates(c, r);

@@ -102,14 +102,17 @@ struct connection *tcp_new(struct stack *stack, const struct tcp_tuple *tuple)
     c->tuple = *tuple;
     c->ts_offset = tcp_timestamp_offset(stack, tuple);
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = tcp_isn(stack, tuple);
-    c->recover = c->iss;
+    c->recover = c->use_until = c->iss;
+    c->full_from = c->iss + 1;
     c->send_first = c->iss + 1;
     c->peer_mss = TCP_DEFAULT_MSS;
     c->receive_scale = tcp_scale_for(stack->limits.receive_bytes);
-    c->timestamps = c->sack = true;
+    c->timestamps = stack->limits.timestamps != 0;
+    c->sack = true;
+    c->own_mss = (uint16_t)stack->limits.mss;
     c->user_timeout_ms = stack->limits.user_timeout_ms;
     c->congestion = strcmp(stack->limits.congestion, "reno") == 0 ? &tcp_reno : &tcp_cubic;
-    c->heard_at = c->sent_at = c->unacked_since = stack->now;
+    c->heard_at = c->received_at = c->sent_at = c->unacked_since = stack->now;
     c->rto = ticks_of_ms(stack, stack->limits.first_rto_ms);
     tcp_timers_init(c);
     tcp_hash_in(c);
@@ -120,7 +123,10 @@ void tcp_update_mss(struct connection *c)
 {
     struct stack *stack = c->stack;
     uint32_t path = path_mtu(stack, c->tuple.remote) - IPV4_BYTES - TCP_BYTES;
-    uint32_t mss = min_u32(max_u32(c->peer_mss, TCP_MIN_MSS), path) - (c->timestamps ? 12 : 0); /* RFC 6691 */
+    uint32_t both = min_u32(max_u32(c->peer_mss, TCP_MIN_MSS), offered_mss(c));
+    uint32_t mss = min_u32(both, path) - (c->timestamps ? 12 : 0); /* RFC 6691 */
+    if (mss != c->mss && c->mss != 0)
+        c->full_from = c->snd_max;
     c->mss = (uint16_t)mss;
     c->cc.mss = mss;
     if (c->cc.cwnd == 0) { /* RFC 6928, 2; RFC 5681, 3.1: one segment if the SYN was lost */
@@ -148,6 +154,7 @@ void tcp_established(struct connection *c)
         tcp_reset_rto(c);
     c->retransmitted = false;
     c->tries = c->backoff = 0;
+    c->received_at = stack->now;
     tcp_become(c, TCP_ESTABLISHED);
     if (c->listener != NULL) {
         c->listener->half_open--;
@@ -225,8 +232,10 @@ void tcp_abort(struct connection *c, int error)
 {
     COUNT(c->stack, tcp_aborted);
     if (c->state != TCP_CLOSED && c->state != TCP_SYN_SENT && c->state != TCP_TIME_WAIT) {
+        uint8_t options[TCP_OPTIONS_MAX]; /* a timestamp, RFC 7323, 3.2, and nothing else */
+        uint32_t bytes = tcp_write_options(c, options, false, c->timestamps ? 12 : 0);
         COUNT(c->stack, tcp_resets_sent);
-        tcp_send_bare(c->stack, &c->tuple, c->snd_max, c->rcv_nxt, TCP_RST | TCP_ACK, 0, NULL, 0);
+        tcp_send_bare(c->stack, &c->tuple, c->snd_max, c->rcv_nxt, TCP_RST | TCP_ACK, 0, options, bytes);
     }
     tcp_end(c, error);
 }

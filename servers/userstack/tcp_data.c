@@ -50,9 +50,12 @@ void tcp_take_data(struct connection *c, struct tcp_segment *s)
         return;
     if (!c->socket.open && c->listener == NULL) { /* nobody will ever read it: RFC 9293, 3.6.1 */
         COUNT_DROP(stack, tcp_closed);
-        tcp_abort(c, 0);
+        COUNT(stack, tcp_aborted);
+        tcp_reset_for(stack, s); /* with the number that the peer expects: our FIN may not have reached it */
+        tcp_end(c, 0);
         return;
     }
+    c->received_at = stack->now;
     uint32_t at = c->receive.length + (s->seq - c->rcv_nxt), right = s->seq + s->bytes;
     if (s->seq != c->rcv_nxt) {
         c->ack_now = true; /* a duplicate ACK, RFC 5681, 4.2 */

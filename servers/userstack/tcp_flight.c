@@ -161,6 +161,8 @@ void tcp_flight_sent(struct connection *c, uint32_t left, uint32_t right, bool a
 void tcp_flight_acked(struct connection *c, uint32_t una, struct tcp_report *r)
 {
     struct tcp_flight *f = &c->flight;
+    if (seq_before(c->full_from, una) && una - c->full_from > 1u << 28) /* numbers wrap around */
+        c->full_from += (una - c->full_from) / c->mss * c->mss;
     while (f->first != NULL && seq_before(f->first->left, una)) {
         struct tcp_sent *run = f->first;
         uint32_t right = seq_min(run->right, una), bytes = right - run->left;
@@ -206,11 +208,22 @@ static void sacked(struct connection *c, struct tcp_run block, struct tcp_report
     tidy(c, before);
 }
 
+/* Part of a segment is none: where the segments are known, those that a block covers wholly count (RFC 8985, 5.2). */
+static struct tcp_run whole_segments(const struct connection *c, struct tcp_run block)
+{
+    if (seq_before(block.left, c->full_from))
+        return block;
+    block.left += (c->mss - (block.left - c->full_from) % c->mss) % c->mss;
+    if (block.right != c->snd_max)
+        block.right -= (block.right - c->full_from) % c->mss;
+    return block;
+}
+
 void tcp_flight_sacked(struct connection *c, const struct tcp_segment *s, struct tcp_report *r)
 {
     uint32_t una = seq_max(c->snd_una, s->ack);
     for (unsigned i = 0; i < s->options.sack_count; i++) {
-        struct tcp_run block = s->options.sack[i];
+        struct tcp_run block = whole_segments(c, s->options.sack[i]);
         /* At or below the acknowledgment it is old, or of a duplicate (RFC 2883); beyond what was sent it lies. */
         if (seq_before(una, block.left) && seq_before(block.left, block.right) && seq_upto(block.right, c->snd_nxt))
             sacked(c, block, r);

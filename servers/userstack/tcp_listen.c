@@ -12,6 +12,8 @@ static struct connection *open_passive(struct stack *stack, struct tcp_listener 
     c->listener = listener;
     c->nodelay = listener->nodelay;
     c->keepalive = listener->keepalive;
+    c->corked = listener->corked;
+    c->own_mss = listener->mss;
     c->user_timeout_ms = listener->user_timeout_ms;
     c->congestion = listener->congestion;
     listener->half_open++;
@@ -60,7 +62,8 @@ static void cookie_arrives(struct stack *stack, struct tcp_listener *listener, c
     COUNT(stack, tcp_cookies_taken);
     c->iss = c->snd_una = s->ack - 1;
     c->snd_nxt = c->snd_max = c->send_first = s->ack;
-    c->recover = c->iss;
+    c->recover = c->use_until = c->iss;
+    c->full_from = c->snd_nxt;
     c->ts_offset = 0; /* what the cookie's timestamps had */
     c->last_ack_sent = c->rcv_nxt;
     c->rcv_edge = c->rcv_nxt + min_u32(UINT16_MAX, c->receive.limit); /* the cookie's own SYN offered that */

@@ -107,5 +107,6 @@ bool tcp_undo(struct connection *c, const struct tcp_report *r);            /* t
 void tcp_recover(struct connection *c, struct tcp_report *r);
 void tcp_losses_found(struct connection *c); /* by time alone, without an acknowledgment */
 void tcp_timed_out(struct connection *c);
+void tcp_note_use(struct connection *c); /* of the window, after sending */
 
 #endif

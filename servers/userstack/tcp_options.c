@@ -64,14 +64,16 @@ uint32_t tcp_write_options(const struct connection *c, uint8_t *p, bool syn, uin
     if (syn) {
         p[0] = OPTION_MSS;
         p[1] = 4;
-        put16(p + 2, c->stack->wire.mtu - IPV4_BYTES - TCP_BYTES);
+        put16(p + 2, offered_mss(c));
         p += 4;
-        p[0] = c->sack ? OPTION_SACK_PERMITTED : OPTION_NOP;
-        p[1] = c->sack ? 2 : OPTION_NOP;
-        if (c->timestamps)
+        if (c->timestamps) { /* the permission where else padding were */
+            p[0] = c->sack ? OPTION_SACK_PERMITTED : OPTION_NOP;
+            p[1] = c->sack ? 2 : OPTION_NOP;
             p = write_timestamps(c, p + 2);
-        else if (c->sack) {
-            p[2] = p[3] = OPTION_NOP;
+        } else if (c->sack) {
+            p[0] = p[1] = OPTION_NOP;
+            p[2] = OPTION_SACK_PERMITTED;
+            p[3] = 2;
             p += 4;
         }
         if (c->receive_scale != UINT8_MAX) {

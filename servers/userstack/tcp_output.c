@@ -96,7 +96,15 @@ void tcp_send_syn(struct connection *c)
 static bool send_data(struct connection *c, uint32_t seq, uint32_t bytes, bool fin)
 {
     struct stack *stack = c->stack;
-    bool push = seq + bytes == fin_seq(c); /* the last there is, RFC 9293, 3.9.1.2 */
+    bool fresh = !seq_before(seq, c->snd_max);
+    bool push = seq + bytes == fin_seq(c) && (!c->unpushed || fin); /* the last there is, RFC 9293, 3.9.1.2 */
+    uint32_t run = stack->limits.push_segments;
+    if (fresh && run > 0 && ++c->burst == run) {
+        c->burst = 0;
+        push = true;
+    }
+    if (bytes != c->mss || (seq - c->full_from) % c->mss != 0)
+        c->full_from = seq_max(c->full_from, seq + bytes + fin);
     uint8_t flags = (uint8_t)(TCP_ACK | (fin ? TCP_FIN : 0) | (push && bytes > 0 ? TCP_PSH : 0));
     if (tcp_send_segment(c, seq, bytes, flags) == IP_WIRE_FULL) {
         wait_for_wire(c);
@@ -144,6 +152,7 @@ void tcp_probe_window(struct connection *c)
     uint32_t held = fin_seq(c) - c->snd_una, room = max_u32(c->snd_wnd, 1);
     uint32_t bytes = min_u32(min_u32(held, room), c->mss);
     bool fin = c->fin_queued && bytes == held;
+    c->unpushed = false; /* waited for long enough */
     if (c->snd_wnd == 0)
         COUNT(c->stack, tcp_window_probes);
     /* What is refused is not on its way. */
@@ -158,7 +167,7 @@ static bool worth_sending(const struct connection *c, uint32_t bytes, bool all, 
     if (bytes == c->mss)
         return true;
     if (all)
-        return c->fin_queued || (!c->more && (c->nodelay || c->snd_una == c->snd_max));
+        return c->fin_queued || (!c->more && !c->corked && (c->nodelay || c->snd_una == c->snd_max));
     return limited_by_peer && 2 * bytes >= c->max_window;
 }
 
@@ -206,12 +215,15 @@ static bool send_lost(struct connection *c)
 bool tcp_send_tail(struct connection *c)
 {
     uint32_t end = fin_seq(c), edge = seq_min(end, c->snd_una + c->snd_wnd), seq = c->snd_nxt;
+    c->burst = 0;
     if (seq == c->snd_max && seq_before(seq, edge)) {
         uint32_t bytes = min_u32(edge - seq, c->mss);
         send_in_flight(c, seq, bytes, c->fin_queued && seq + bytes == end);
         return false;
     }
-    uint32_t right = seq_min(seq, end), bytes = min_u32(right - c->snd_una, c->mss);
+    /* What went last by itself, a FIN for instance, goes so again. */
+    uint32_t right = seq_min(seq, end), left = seq_max(c->snd_una, c->flight.last->left);
+    uint32_t bytes = seq_before(left, right) ? min_u32(right - left, c->mss) : 0;
     send_in_flight(c, right - bytes, bytes, right != seq);
     return true;
 }
@@ -222,11 +234,13 @@ void tcp_output(struct connection *c)
         return;
     if (c->snd_una == c->snd_max && c->stack->now - c->sent_at > c->rto) /* RFC 5681, 4.1 */
         c->cc.cwnd = min_u32(c->cc.cwnd, c->stack->limits.initial_window * c->mss);
+    c->burst = 0;
     uint32_t before = c->snd_nxt;
     while (c->flight.lost > 0 ? send_lost(c) : send_next(c)) /* what is lost before what is new */
         ;
     if (c->snd_nxt != before)
         tcp_tail_arm(c);
+    tcp_note_use(c);
     bool held_back = seq_before(c->snd_nxt, fin_seq(c));
     if (held_back && c->snd_nxt == c->snd_una && !timer_pending(&c->retransmit) && !c->blocked) {
         c->unacked_since = c->stack->now;

@@ -37,11 +37,22 @@ static uint32_t count_detect(struct connection *c, const struct tcp_report *r)
     return third || (c->recovering && r->acked > 0) ? tcp_flight_lose_first(c) : 0;
 }
 
-/* A window that was not in use has not been tried, and does not grow (RFC 7661, 4.2, in spirit). */
+void tcp_note_use(struct connection *c)
+{
+    uint32_t flight = tcp_in_flight(c);
+    bool used = flight + c->mss > c->cc.cwnd, anew = !seq_before(c->snd_una, c->use_until);
+    if (!anew && !used && (c->window_used || flight <= c->flight_max))
+        return;
+    c->window_used = used;
+    c->flight_max = flight;
+    c->use_until = c->snd_nxt;
+}
+
+/* A window that was not in use has not been tried, and does not grow (RFC 7661, 4.2, in spirit); in slow start it may grow
+ * to twice what was. */
 static void grow(struct connection *c, uint32_t delivered)
 {
-    uint32_t used = tcp_in_flight(c) + delivered + c->mss;
-    if (used >= c->cc.cwnd || (c->cc.cwnd < c->cc.ssthresh && 2 * used >= c->cc.cwnd)) {
+    if (c->window_used || (c->cc.cwnd < c->cc.ssthresh && c->cc.cwnd < 2 * c->flight_max)) {
         uint64_t rtt_us = c->srtt8 / 8 * c->stack->limits.tick_ns / 1000;
         c->congestion->acked(&c->cc, delivered, now_us(c->stack), rtt_us);
     }
@@ -66,7 +77,7 @@ void tcp_recover(struct connection *c, struct tcp_report *r)
     if (c->recovering && r->delivered + r->lost > 0)
         tcp_prr_acked(c, r->delivered, r->acked > 0 && r->lost == 0, !c->sack && r->lost > 0);
     else if (!c->recovering && (r->acked > 0 || c->rack.reordering)) /* in order, unless the path knows none */
-        grow(c, r->delivered);
+        grow(c, max_u32(r->delivered, min_u32(r->acked, c->mss)));
     if (r->acked > 0 || r->sacked)
         tcp_tail_arm(c);
 }
