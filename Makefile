@@ -16,7 +16,7 @@ IN_HOUSE := env HOME="$(HOUSE)" XDG_CACHE_HOME="$(HOUSE)/cache" XDG_CONFIG_HOME=
 RUN := $(IN_HOUSE) "$(BIN)/python" -m retrospective
 
 .DEFAULT_GOAL := quick
-.PHONY: quick test figures lab bench reference system environment clean
+.PHONY: quick test figures lab bench conformance reference system environment clean
 
 quick: environment      ## build, run every chapter quickly, write the retrospective (HTML + PDF)
 	@$(RUN) quick
@@ -32,6 +32,9 @@ lab: environment        ## JupyterLab on the notebooks
 
 bench: environment      ## every number the README promises, as a ratio on this machine: make bench IDS="cpu-epoll-floor"
 	@$(RUN) bench $(IDS)
+
+conformance: environment ## packetdrill's public scripts, ours beside the kernel: make conformance SCRIPTS=DIR (a clone of it)
+	@$(RUN) conformance $(SCRIPTS)
 
 reference: environment  ## the paper profile (long): records data/reference and re-executes the notebooks
 	@$(RUN) reference

@@ -71,6 +71,19 @@ def parser() -> argparse.ArgumentParser:
     )
     load.add_argument("arguments", nargs=argparse.REMAINDER)
 
+    conformance = verbs.add_parser(
+        "conformance",
+        help="packetdrill's public scripts against the user-level stack, beside the kernel's result",
+    )
+    conformance.add_argument("scripts", nargs="?", metavar="DIR", help="a clone of google/packetdrill")
+    conformance.add_argument("--json", action="store_true", help="a JSON object instead of a table")
+    conformance.add_argument(
+        "--ours", action="store_true", help="only against ours: seconds instead of minutes"
+    )
+    conformance.add_argument(
+        "--record", action="store_true", help="write data/reference/conformance.csv, too"
+    )
+
     capabilities = verbs.add_parser("capabilities", help="what this machine can do, and how to get the rest")
     capabilities.add_argument("--json", action="store_true")
     return top
@@ -102,6 +115,13 @@ def dispatch(arguments: argparse.Namespace) -> int:
             commands.serve(arguments.design, arguments.arguments)
         case "load":
             return commands.load(arguments.url, arguments.arguments)
+        case "conformance":
+            return commands.conformance(
+                arguments.scripts,
+                as_json=arguments.json,
+                only_ours=arguments.ours,
+                recorded=arguments.record,
+            )
         case "capabilities":
             commands.show_capabilities(as_json=arguments.json)
     return 0

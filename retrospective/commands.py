@@ -12,9 +12,13 @@ import urllib.parse
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import servers
 from retrospective import paths
+
+if TYPE_CHECKING:
+    from retrospective.conformance import Outcome
 
 
 def test(arguments: Sequence[str] = ()) -> int:
@@ -144,6 +148,43 @@ def load(url: str, arguments: Sequence[str]) -> int:
             command += ["--mode", "closed"]  # an open loop needs a rate, and only its reader knows which
         command += arguments
         return subprocess.run(command).returncode
+
+
+def conformance(folder: str | None, *, as_json: bool, only_ours: bool, recorded: bool) -> int:
+    """Run packetdrill's scripts; 1 if a bound does not hold."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from retrospective import conformance as packetdrill  # noqa: PLC0415
+
+    stacks = packetdrill.STACKS[:1] if only_ours else packetdrill.STACKS
+    packetdrill.find(folder)
+    with tqdm(total=sum(s.eligible for s in packetdrill.scripts()), unit="script", leave=False) as bar:
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(name.rpartition("/")[2])
+            bar.update()
+
+        outcomes = packetdrill.run(folder, stacks=stacks, step=step)
+    total = packetdrill.summary(outcomes)
+    if recorded:
+        packetdrill.record(outcomes)
+    if as_json:
+        print(json.dumps(packetdrill.as_json(outcomes), indent=1))
+    else:
+        table(
+            ["script", "ours", "kernel", "why"],
+            [[o.script, *(o.word(s) for s in packetdrill.STACKS), _why(o)] for o in outcomes],
+        )
+        print(packetdrill.sentence(total))
+    return 0 if total["holds"] else 1
+
+
+def _why(outcome: Outcome) -> str:
+    """Of each failure the explanation, or else packetdrill's words."""
+    return "; ".join(
+        f"{stack}: {outcome.explanation.get(stack) or 'UNEXPLAINED: ' + said}"
+        for stack, said in outcome.said.items()
+    )
 
 
 def show_capabilities(*, as_json: bool) -> None:

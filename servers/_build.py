@@ -46,6 +46,7 @@ PROGRAMS = {
     "stackhost": "userstack/stackhost",
     "stackswitch": "userstack/stackswitch",
     "stackincast": "userstack/stackincast",
+    "packetdrill-userstack": "userstack/libpacketdrill_userstack.so",
 }
 
 
