@@ -34,7 +34,7 @@ bench: environment      ## every number the README promises, as a ratio on this 
 	@$(RUN) bench $(IDS)
 
 conformance: environment ## packetdrill's public scripts, ours beside the kernel: make conformance SCRIPTS=DIR (a clone of it)
-	@$(RUN) conformance $(SCRIPTS)
+	@$(RUN) conformance "$(SCRIPTS)"
 
 reference: environment  ## the paper profile (long): records data/reference and re-executes the notebooks
 	@$(RUN) reference

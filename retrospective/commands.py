@@ -158,6 +158,9 @@ def conformance(folder: str | None, *, as_json: bool, only_ours: bool, recorded:
 
     stacks = packetdrill.STACKS[:1] if only_ours else packetdrill.STACKS
     packetdrill.find(folder)
+    if not only_ours and (why := packetdrill.kernel_missing()):
+        print(why, file=sys.stderr)
+        stacks = packetdrill.STACKS[:1]
     with tqdm(total=sum(s.eligible for s in packetdrill.scripts()), unit="script", leave=False) as bar:
 
         def step(name: str) -> None:

@@ -129,6 +129,14 @@ def find(folder: str | None) -> tuple[Path, Path]:
     return root, Path(program)
 
 
+def kernel_missing() -> str | None:
+    """Why no script can be run against this kernel, in one line, or ``None``: they go through a tun device."""
+    tun = "/dev/net/tun"
+    if os.access(tun, os.R_OK | os.W_OK):
+        return None
+    return f"the kernel's column is left out: {tun} cannot be opened; as root: chmod 666 {tun}, or run this as root"
+
+
 def _inside(prepare: str, *command: str) -> list[str]:
     """In a namespace in which we are root and own the network: shell commands first, then the program."""
     return [

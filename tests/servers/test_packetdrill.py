@@ -212,30 +212,34 @@ def test_tcp_info(world):
     assert (state, loss, mss, unacked, cwnd) == (1, 0, 1000, 3, 10)
 
 
-def conformance_command(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "retrospective", "conformance", *words],
+def test_the_command_says_what_is_missing():
+    done = subprocess.run(
+        [sys.executable, "-m", "retrospective", "conformance"],
         cwd=paths.ROOT,
-        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=60,
     )
+    assert done.returncode == 1
+    assert "where are packetdrill's scripts" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_command_says_what_is_missing(tmp_path):
-    for words, said in (((), "where are packetdrill's scripts"), ((str(tmp_path),), "has no gtests/net/")):
-        done = conformance_command(*words)
-        assert done.returncode == 1
-        assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+def test_what_is_missing_has_a_line_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ValueError, match="has no gtests/net/"):
+        conformance.find(str(tmp_path))
     for script in conformance.scripts():
         if script.eligible:
             (tmp_path / script.path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / script.path).touch()
-    done = conformance_command(str(tmp_path), PATH="/nowhere")
-    assert done.returncode == 1
-    assert "packetdrill is not on PATH" in done.stderr
+    with pytest.raises(ValueError, match="packetdrill is not on PATH, nor made"):
+        conformance.find(str(tmp_path))
+    fake_packetdrill(tmp_path, "true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(conformance, "_environment", lambda: {"PATH": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"unshare is missing.*apt-get install util-linux"):
+        conformance.find(str(tmp_path))
 
 
 def fake_packetdrill(folder, body):
