@@ -49,6 +49,9 @@ static inline uint16_t fold_sum(uint64_t sum)
     return (uint16_t)~((sum & 0xffff) + (sum >> 16));
 }
 
+/* That of bytes which come after an odd number of others (RFC 1071, 2, (B)). */
+static inline uint64_t sum_swapped(uint64_t sum) { return __builtin_bswap16((uint16_t)~fold_sum(sum)); }
+
 static inline void store_checksum(uint8_t *p, uint64_t sum)
 {
     uint16_t checksum = fold_sum(sum);

@@ -66,6 +66,18 @@ void stream_copy(const struct stream *stream, const struct pool *chunks, uint32_
     }
 }
 
+uint64_t stream_sum(const struct stream *stream, const struct pool *chunks, uint32_t at, uint32_t bytes)
+{
+    uint64_t sum = 0;
+    for (uint32_t done = 0, part; done < bytes; done += part) {
+        uint32_t place = place_of(stream, at + done), within = place % STACK_CHUNK_BYTES;
+        part = min_u32(bytes - done, STACK_CHUNK_BYTES - within);
+        uint64_t one = sum_bytes(pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
+        sum += done % 2 == 0 ? one : sum_swapped(one);
+    }
+    return sum;
+}
+
 static void give(struct stream *stream, struct pool *chunks, uint32_t slot)
 {
     if (stream->slots[slot] != 0) {

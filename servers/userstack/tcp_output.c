@@ -44,10 +44,13 @@ enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t byt
         uint8_t addresses[8];
         put32(addresses, stack->address.ip);
         put32(addresses + 4, c->tuple.remote);
-        if (bytes > 0)
-            stream_copy(&c->send, &LAYER(c)->chunks, seq - c->send_first, p + header, bytes);
-        store_checksum(p + TCP_CHECKSUM,
-                       sum_bytes(p, header + bytes) + sum_pseudo(addresses, PROTOCOL_TCP, header + bytes));
+        uint64_t sum = sum_bytes(p, header) + sum_pseudo(addresses, PROTOCOL_TCP, header + bytes);
+        if (bytes > 0) {
+            uint32_t at = seq - c->send_first;
+            sum += stream_sum(&c->send, &LAYER(c)->chunks, at, bytes);
+            stream_copy(&c->send, &LAYER(c)->chunks, at, p + header, bytes);
+        }
+        store_checksum(p + TCP_CHECKSUM, sum);
         ipv4_end(stack, &out, PROTOCOL_TCP, c->tuple.remote);
         COUNT(stack, tcp_sent);
     }
