@@ -25,9 +25,17 @@ VARIABLE = "NAI_SAMPLES"
 CATEGORIES = ("parse", "tcp", "timers", "copies", "crossings", "application", "kernel")
 
 _PARSE = {"ethernet.c", "arp.c", "ipv4.c", "fragments.c", "icmp.c", "path.c", "udp.c"}
-_TCP = {"socket.c", "ready.c", "stack.c", "siphash.c", "transport_user.c", "transport_lwip.c"}
+_TCP = {
+    "socket.c",
+    "ready.c",
+    "stack.c",
+    "siphash.c",
+    "transport_user.c",
+    "transport_lwip.c",
+    "lwip_sockets.c",
+}
 _COPIES = {"stream.c", "checksum.c"}
-_CROSSINGS = {"host.c", "packet_ring.c"}
+_CROSSINGS = {"host.c", "packet_ring.c", "netif_attach.c"}
 _COPYING = {"memcpy", "memmove", "memset"}
 
 #: A function's definition as the sources are written: from the line's begin to the brace.
@@ -133,7 +141,7 @@ def category_of(place: Place, kernel_sockets: bool) -> str:
         return "kernel" if kernel_sockets else "crossings"
     if place.library == "[vdso]" or place.file.startswith("timers/"):
         return "timers"  # the vDSO is where clocks are read
-    if "lwip" in place.library:
+    if place.library.startswith("liblwip"):
         return _lwip_category(place.function)
     name = place.file.rpartition("/")[2]
     if place.function in _COPYING or name in _COPIES:

@@ -74,6 +74,8 @@ def test_functions_of_the_stack_lead_to_their_sources(release):
         (Place("epoll-user", "stream_copy", "userstack/stream.c", False), False, "copies"),
         (Place("libc.so.6", "memcpy", "", False), False, "copies"),
         (Place("epoll-user", "http_parse", "common/http.c", False), False, "application"),
+        (Place("epoll-lwip", "http_parse", "common/http.c", False), False, "application"),
+        (Place("epoll-lwip", "output", "userstack/lwip/netif_attach.c", False), False, "crossings"),
         (Place("liblwip.so.0", "tcp_receive", "", False), False, "tcp"),
         (Place("liblwip.so.0", "inet_chksum", "", False), False, "copies"),
     ],
