@@ -17,8 +17,10 @@ from retrospective.analysis.figures import NothingToDraw, Site
 from retrospective.analysis.formatting import fmt_bytes, fmt_integer, fmt_number, fmt_percent
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
+from retrospective.analysis.timers import time_name
 from retrospective.experiments import CHAPTERS, accept
 from retrospective.experiments.lazy import settings as lazy
+from retrospective.experiments.userstack import settings as userstack
 from retrospective.lab import arm, traces
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def settings() -> dict[str, str]:
         "fairness_sleep_ms": fmt_integer(accept.FAIRNESS_SLEEP_US / 1000),
         "fairness_slow": fmt_percent(accept.FAIRNESS_SLOW_SHARE),
         **lazy_settings(),
+        **stack_settings(),
     }
 
 
@@ -125,6 +128,17 @@ def lazy_settings() -> dict[str, str]:
     }
 
 
+def stack_settings() -> dict[str, str]:
+    """What both stacks are given, and how long an impaired transfer lasts at most."""
+    return {
+        "stack_window": fmt_bytes(userstack.WINDOW_BYTES),
+        "stack_min_rto": time_name(userstack.MIN_RTO_US),
+        "stack_tick": time_name(userstack.TICK_US),
+        "stack_cell_bytes": fmt_bytes(userstack.CELL_BYTES),
+        "stack_cell_s": f"{userstack.CELL_S:g}",
+    }
+
+
 def gather(source: str, profile: str) -> Material:
     """Read the trials of a source (``live`` measures what its profile still lacks) and judge the claims.
 
@@ -133,15 +147,21 @@ def gather(source: str, profile: str) -> Material:
     from retrospective.workflow import rows  # noqa: PLC0415 (workflow writes documents: no circle at import)
 
     here = _site(REFERENCE if source == "recorded" else HERE, {c: rows(c, source, profile) for c in CHAPTERS})
-    reference = here
-    if source == "live":
-        try:
-            reference = _site(REFERENCE, {chapter: load_reference(chapter) for chapter in CHAPTERS})
-        except NoReferenceError:
-            reference = None
+    reference = _recorded() if source == "live" else here
     claims = ledger(here.frame)
     recorded = ledger(reference.frame) if source == "live" and reference else None
     return Material(source, profile, here, reference, claims, recorded)
+
+
+def _recorded() -> Site | None:
+    """Return the reference machine, as far as chapters are recorded; ``None`` if none is."""
+    chapters = {}
+    for chapter in CHAPTERS:
+        try:
+            chapters[chapter] = load_reference(chapter)
+        except NoReferenceError:
+            continue  # newer than what is recorded
+    return _site(REFERENCE, chapters) if chapters else None
 
 
 def _site(name: str, chapters: dict[str, tuple[pd.DataFrame, dict[str, Any]]]) -> Site:

@@ -96,9 +96,10 @@ def rows(name: str, source: str, profile: str, **changes: object) -> tuple[pd.Da
     """Rows and provenance of a chapter: ``recorded`` (data/reference) or ``live`` (this machine).
 
     Live trials that the journal lacks are run. ``changes`` are what a reader changed of the profile, as the chapter's
-    ``profile_with`` takes them; ``None`` changes nothing. Raises ``ValueError`` if recorded trials are to be changed.
+    ``profile_with`` takes them; ``None`` changes nothing. A chapter that is newer than the recorded data has no rows.
+    Raises ``ValueError`` if recorded trials are to be changed.
     """
-    from retrospective.analysis.rows import load_reference  # noqa: PLC0415 (pandas)
+    from retrospective.analysis.rows import NoReferenceError, load_reference, no_rows  # noqa: PLC0415 (pandas)
 
     changes = {key: value for key, value in changes.items() if value is not None}
     if source == "recorded":
@@ -106,7 +107,12 @@ def rows(name: str, source: str, profile: str, **changes: object) -> tuple[pd.Da
             raise ValueError(
                 f"recorded trials cannot be changed: say source = 'live' with {', '.join(changes)}"
             )
-        return load_reference(name)
+        try:
+            return load_reference(name)
+        except NoReferenceError:
+            if not any(paths.REFERENCE.glob("*.parquet")):
+                raise
+            return no_rows(), {}
     if source != "live":
         raise ValueError(f"source is 'recorded' or 'live', not {source!r}")
     module = chapter(name)
@@ -118,7 +124,9 @@ def all_rows(source: str, profile: str) -> pd.DataFrame:
     """Rows of every chapter in one frame, as the ledger wants them."""
     import pandas as pd  # noqa: PLC0415
 
-    return pd.concat([rows(name, source, profile)[0] for name in CHAPTERS], ignore_index=True)
+    frames = [rows(name, source, profile)[0] for name in CHAPTERS]
+    # What has no rows must not decide the type of what has.
+    return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
 
 
 def interval(claim: dict[str, Any]) -> str:

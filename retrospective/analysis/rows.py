@@ -18,12 +18,31 @@ IDENTITY = (
     *("accept_limit", "clients", "backlog", "timeout_ms", "defer_accept_s", "work_us"),
     *("server", "disk", "memory_ratio", "cache"),
     *("measure", "mix", "timers", "beside", "processes", "granularity_us", "price"),
+    *("path", "peer", "congestion", "direction", "role", "impairment", "seed", "write_bytes"),
+    *("senders", "min_rto_us", "tick_us"),
 )
 WORKLOADS = ("one-packet", "specweb99-like")
 
 
 class NoReferenceError(FileNotFoundError):
     """There is no recorded data of a chapter."""
+
+
+#: What every table of rows has.
+COMMON = {
+    **dict.fromkeys(
+        ("chapter", "experiment", "kind", "design", "label", "machine", "status", "reason"), object
+    ),
+    "started_at": object,
+    "duration_s": float,
+    "round": int,
+    "valid": bool,
+}
+
+
+def no_rows() -> pd.DataFrame:
+    """Make a table without rows: of a chapter that nothing was recorded of yet."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COMMON.items()})
 
 
 def load_reference(chapter: str) -> tuple[pd.DataFrame, dict[str, Any]]:

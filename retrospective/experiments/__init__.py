@@ -15,6 +15,7 @@ CHAPTERS = {
     "accept": "01_accept.ipynb",
     "lazy": "02_lazy_aio.ipynb",
     "timers": "03_timers.ipynb",
+    "userstack": "04_user_level_stack.ipynb",
 }
 
 

@@ -24,6 +24,7 @@ def _beside(name):
 
 lazy = _beside("synthetic_lazy")
 timers = _beside("synthetic_timers")
+userstack = _beside("synthetic_userstack")
 
 #: design -> µs of one getevents call (of a turn of the scheduler, for threads), µs more for each ready descriptor
 GETEVENTS = {
@@ -394,7 +395,10 @@ def paper(seed=2004, rounds=10, noise=0.02, machine="synthetic"):
     frame["machine"] = machine
     broken = frame.sample(5, random_state=seed).index
     ticks = pd.DataFrame(timers.rows(rng, rounds, noise)).assign(machine=machine)
-    return pd.concat([frame, calibration(frame), spoiled(frame.loc[broken]), ticks], ignore_index=True)
+    stacks = pd.DataFrame(userstack.rows(rng, rounds, noise)).assign(machine=machine)
+    return pd.concat(
+        [frame, calibration(frame), spoiled(frame.loc[broken]), ticks, stacks], ignore_index=True
+    )
 
 
 def quick(seed=7, rounds=2):
@@ -414,7 +418,9 @@ def quick(seed=7, rounds=2):
     found += [row for row in concurrency_rows(rng, rounds) if row["clients"] in (8, 512)]
     found += [row for row in fairness_rows(rng, rounds) if row["workload"] == "mixed"]
     found += [row for row in peer_rows(rng, rounds) if row["experiment"] == "peers"]
-    found += machine_rows(rng, 3, 7) + lazy.quick(rng, rounds) + timers.quick(rng, rounds)
+    found += (
+        machine_rows(rng, 3, 7) + lazy.quick(rng, rounds) + timers.quick(rng, rounds) + userstack.quick(rng)
+    )
     return pd.DataFrame(found).assign(machine="laptop", profile="quick")
 
 

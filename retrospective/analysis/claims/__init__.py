@@ -4,7 +4,8 @@
 kind of server, ``servers.py`` what it said of all of them, ``extensions.py`` the questions of today;
 ``lazy.py`` is what the second paper said of calls and ``lazy_today.py`` the questions beside it,
 ``lazy_servers.py`` both of servers; ``timers.py`` is what was said of timers before and ``timers_today.py`` the
-questions beside it; ``ledger.py`` tests them and finds the verdicts.
+questions beside it; ``userstack.py`` is what the third paper said, and what is promised of our stack; ``ledger.py``
+tests them and finds the verdicts.
 """
 
 from retrospective.analysis.claims.claim import Claim

@@ -21,6 +21,7 @@ import numpy as np
 
 from retrospective.analysis import probes
 from retrospective.analysis import timers as ticks
+from retrospective.analysis import userstack as stacks
 from retrospective.analysis.claims import (
     extensions,
     knot,
@@ -31,6 +32,7 @@ from retrospective.analysis.claims import (
     timers,
     timers_today,
     tux,
+    userstack,
     userver,
 )
 from retrospective.analysis.evidence import Evidence
@@ -61,6 +63,7 @@ FLOORS = {
     "servers": aa_floor,
     ticks.CHAPTER: ticks.operations_floor,
     "wall": ticks.wall_floor,
+    stacks.CHAPTER: stacks.floor,
 }
 
 
@@ -75,6 +78,8 @@ def claims(chapter: str | None = None) -> list[Claim]:
         *lazy_servers.today(),
         *timers.claims(),
         *timers_today.claims(),
+        *userstack.claims(),
+        *userstack.today(),
     ]
     return [claim for claim in everything if chapter in (None, claim.chapter)]
 

@@ -31,6 +31,9 @@ from retrospective.analysis.figures import (
     timers_prices,
     timers_wall,
     today,
+    userstack_bulk,
+    userstack_cpu,
+    userstack_goodput,
 )
 from retrospective.analysis.figures.style import STYLE, NothingToDraw, Site
 
@@ -89,6 +92,13 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "timers_soft": timers_drivers.soft,
     "timers_domain": timers_drivers.domain,
     "timers_model": timers_model.model,
+    "userstack_bulk": userstack_bulk.bulk,
+    "userstack_rtt": userstack_bulk.rtt,
+    "userstack_connections": userstack_bulk.connections,
+    "userstack_replies": userstack_cpu.replies,
+    "userstack_where": userstack_cpu.where,
+    "userstack_goodput": userstack_goodput.goodput,
+    "userstack_incast": userstack_goodput.incast,
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import timers
+from retrospective.analysis.claims.timers_today import WHEEL_BOUND_NS
 from retrospective.analysis.figures.style import BLACK, PALE, Site, common_entries, key, line, panels, styled
 from retrospective.analysis.figures.timers_style import (
     FACILITY_STYLE,
@@ -28,8 +29,6 @@ MIXES = {
     "cancel": "cancel and start",
     "rearm": "re-arm",
 }
-#: What was promised of the wheel: outstanding timers -> ns.
-PROMISED = {100_000: 20.0, 1_000_000: 80.0}
 PROMISE = {"color": BLACK, "marker": "_", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
 
 
@@ -50,7 +49,7 @@ def operations(site: Site, reference: Site | None = None) -> Figure:
         for source in (recorded, prices):
             _curves(cell, source[source["mix"] == mix], faint=source is recorded, floor=floor)
         if mix != "expiry":
-            cell.plot(*zip(*PROMISED.items(), strict=True), **PROMISE, zorder=5)
+            cell.plot(*zip(*WHEEL_BOUND_NS.items(), strict=True), **PROMISE, zorder=5)
         cell.set_title(MIXES[mix])
         cell.set_xscale("log")
         cell.set_yscale("log")

@@ -27,6 +27,7 @@ from retrospective.analysis.summary.machine import (
 )
 from retrospective.analysis.summary.peers import nginx_values, peer_values
 from retrospective.analysis.summary.timers import ticking_values
+from retrospective.analysis.summary.userstack import userstack_values
 from retrospective.analysis.summary.wording import Values
 
 if TYPE_CHECKING:
@@ -60,4 +61,5 @@ def site_values(site: Site) -> Values:
         "nginx_overload": nginx_values(frame),
         "lazy": lazy_values(frame, facts),
         "ticking": ticking_values(frame),
+        "userstack": userstack_values(frame),
     }

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retrospective.analysis import probes, timers
+from retrospective.analysis.claims import timers_today
 from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import (
     MISSING,
@@ -57,6 +58,7 @@ def ticking_values(frame: pd.DataFrame) -> Values:
         "measured": bool(len(frame)),
         "cpus": fmt_integer(timers.cpus(frame)),
         "lacks": lacks,
+        "bounds": bound_values(),
         "operations": operation_values(frame),
         "prices": price_values(frame),
         "wall": wall_values(frame),
@@ -67,6 +69,21 @@ def ticking_values(frame: pd.DataFrame) -> Values:
         "constants": constant_values(frame),
         "error": error_values(),
         "ticks": tick_values(frame),
+    }
+
+
+def bound_values() -> Values:
+    """What is promised of our facilities and of the domain, as the claims test it."""
+    return {
+        "wheel": listed(
+            f"{fmt_number(ns, 2, 'ns')} with {fmt_integer(count)}"
+            for count, ns in timers_today.WHEEL_BOUND_NS.items()
+        ),
+        "faster": f"{timers_today.FASTER:g}",
+        "worth": fmt_integer(timers_today.WORTH),
+        "reprogrammed": f"{timers_today.REPROGRAMMED:g}",
+        "near_floor": f"{timers_today.NEAR_FLOOR:g}",
+        "fewer": f"{timers_today.FEWER:g}",
     }
 
 
