@@ -31,6 +31,8 @@ void attach_wait(struct attachment *attachment, int64_t ns)
     attachment->kind->wait(attachment, ns);
 }
 
+void attach_sleep(struct attachment *attachment, int64_t ns) { attachment->kind->wait(attachment, ns); }
+
 uint64_t attach_lost(const struct attachment *attachment) { return attachment->kind->lost(attachment); }
 
 uint64_t attach_system_calls(const struct attachment *attachment) { return attachment->system_calls; }

@@ -27,6 +27,8 @@ void attach_flush(struct attachment *attachment);
 /* Sleep until a frame has come, so many nanoseconds have passed (below 0: for ever), or a signal came. Flushes first.
  * Returns at once if there is a frame already. */
 void attach_wait(struct attachment *attachment, int64_t ns);
+/* The same without the flush: for a thread that only receives, while another sends. */
+void attach_sleep(struct attachment *attachment, int64_t ns);
 uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take */
 uint64_t attach_system_calls(const struct attachment *attachment); /* made so far, to send, to wake and to wait */
 

@@ -94,13 +94,12 @@ for name in ("uring", "epoll-lwip", "traffic-lwip"):
     assert {"uring", "drain-uring", "epoll-lwip"} <= set(said[0].split())
     liburing = "liburing is missing: make system (as root)"
     lwip = "lwip is missing: make system (as root)"
+    on_lwip = [f"{name}-lwip{how}" for name in ("epoll", "load", "traffic") for how in ("", "-thread")]
     assert said[1:] == [
         f"uring: {liburing}",
         f"drain-uring: {liburing}",
-        f"epoll-lwip: {lwip}",
-        f"load-lwip: {lwip}",
-        f"traffic-lwip: {lwip}",
-        "drain-uring epoll-lwip load-lwip traffic-lwip uring",
+        *(f"{name}: {lwip}" for name in on_lwip),
+        " ".join(sorted(["uring", "drain-uring", *on_lwip])),
         f"uring is not built: {liburing}",
         f"epoll-lwip is not built: {lwip}",
         f"traffic-lwip is not built: {lwip}",

@@ -1,8 +1,7 @@
-"""The rival: *epoll-lwip*, the server on Debian's lwIP, behind the same switch as *epoll-user*.
+"""The rival: the server on Debian's lwIP, alone or with lwIP's thread, behind the same switch as *epoll-user*.
 
-All of HTTP is asked of it by test_http.py and test_differential.py, as of every design; here is what makes the
-comparison one: that the load generator gets every byte, that no number of connections is lwIP's limit, and that
-nothing is lost or waits for lwIP's slow timer meanwhile.
+All of HTTP is asked of *epoll-lwip* by test_http.py and test_differential.py, as of every design; here is what makes
+the comparison one: that the load generator gets every byte, and that no number of connections is lwIP's limit.
 """
 
 import contextlib
@@ -16,17 +15,21 @@ import pytest
 
 import servers
 
-DESIGN = "epoll-lwip"
 PATIENCE_S = 60
 
 
+@pytest.fixture(params=["epoll-lwip", "epoll-lwip-thread"])
+def rival(request):
+    return request.param
+
+
 @pytest.fixture
-def server(serve, small):
-    return serve(DESIGN, small.root, backlog=1024)
+def server(serve, rival, small):
+    return serve(rival, small.root, backlog=1024)
 
 
 def load_user(switch, server, manifest, *words):
-    """What ``load-user``, on a stack of its own, reports of the server, and how many counted it found wrong."""
+    """What ``load-user``, on a stack of its own, reports of the server."""
     _, environment = switch.stack()
     always = ("--connect", f"{server.address[0]}:{server.address[1]}", "--files", manifest, "--warmup-s", 0.2)
     done = subprocess.run(
@@ -63,11 +66,11 @@ def test_a_stack_of_ours_gets_every_byte(switch, server, small, words):
     assert server.alive()
 
 
-def test_the_kernel_gets_what_the_kernel_s_server_sends(serve, client, tmp_path):
+def test_the_kernel_gets_what_the_kernel_s_server_sends(serve, rival, client, tmp_path):
     content = random.Random(7).randbytes(300_000)
     (tmp_path / "large.bin").write_bytes(content)
     replies = []
-    for design in (DESIGN, "epoll"):
+    for design in (rival, "epoll"):
         with client(serve(design, tmp_path).address, PATIENCE_S) as c:
             reply = c.ask("/large.bin")
             replies.append((reply.status, reply.fields["content-length"], zlib.crc32(reply.body)))
@@ -79,11 +82,11 @@ def test_connections_are_not_limited_by_the_library(server, client):
     """Debian builds lwIP with malloc() in place of its pools: MEMP_NUM_TCP_PCB, 5, is no limit."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client(server.address, PATIENCE_S)) for _ in range(200)]
-        assert {zlib.crc32(c.ask("/1k.bin").body) for c in clients}.__len__() == 1
+        assert len({zlib.crc32(c.ask("/1k.bin").body) for c in clients}) == 1
         assert server.counters()["connections_peak"] == 200
 
 
-@pytest.mark.parametrize("name", ["epoll-lwip", "load-lwip", "traffic-lwip"])
+@pytest.mark.parametrize("name", ["epoll-lwip", "load-lwip", "traffic-lwip-thread"])
 def test_no_function_of_ours_takes_the_place_of_one_of_lwip_s(can_run, name):
     """A program's own ``tcp_input`` would be called by the library in place of the library's (ld.so(8))."""
     can_run(name)

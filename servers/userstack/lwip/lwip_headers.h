@@ -9,6 +9,7 @@
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>
 #include <lwip/tcp.h>
+#include <lwip/tcpip.h>
 #include <lwip/priv/tcp_priv.h> /* tcp_active_pcbs */
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>

@@ -11,7 +11,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum { LAST_MS = 1000 }; /* after exit() */
 
@@ -23,6 +26,8 @@ static struct {
     uint32_t count, used;     /* places; of which were ever used */
     struct lwip_socket *free; /* of those, the last one freed first: numbers stay small */
     struct lwip_socket ready; /* the list's head */
+    int bell;                 /* with lwIP's thread: what wakes the program, if it is */
+    bool asleep;
 } all; /* as lwIP itself: one for the process */
 
 /* A program's end is the stack's: it goes on until what was sent is acknowledged. */
@@ -32,12 +37,23 @@ static void stop(void)
     for (uint32_t i = 0; i < all.used; i++)
         if (all.sockets[i].open)
             tp_close(socket_number(&all.sockets[i]));
+#if LWIP_THREADED
+    netif_attach_lock();
+    for (; tcp_active_pcbs != NULL && now_ns < until_ns; now_ns = monotonic_ns()) {
+        netif_attach_flush(&all.host);
+        netif_attach_unlock();
+        usleep(1000);
+        netif_attach_lock();
+    }
+    netif_attach_flush(&all.host); /* the lock is kept: its threads end with the process, and nothing is taken from them */
+#else
     for (; tcp_active_pcbs != NULL && now_ns < until_ns; now_ns = monotonic_ns()) {
         netif_attach_wait(&all.host, (int64_t)(until_ns - now_ns));
         netif_attach_turn(&all.host);
     }
     netif_attach_close(&all.host);
     free(all.sockets);
+#endif
 }
 
 void lwip_start(void)
@@ -53,6 +69,7 @@ void lwip_start(void)
     all.sockets = calloc(all.count, sizeof *all.sockets);
     if (all.sockets == NULL)
         fail(1, "NAI_STACK: connections=%u: %s", all.options.connections, strerror(ENOMEM));
+    all.bell = LWIP_THREADED ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
     if (netif_attach_open(&all.host, all.options.attach, &all.options.address, error, sizeof error) != 0)
         fail(1, "NAI_STACK: %s", error);
     atexit(stop);
@@ -133,8 +150,13 @@ void socket_detach(struct lwip_socket *socket)
 
 void socket_changed(struct lwip_socket *socket)
 {
-    if (socket->watched && !socket->listed)
-        list(socket);
+    if (!socket->watched || socket->listed)
+        return;
+    list(socket);
+    if (all.asleep) {
+        all.asleep = false;
+        eventfd_write(all.bell, 1);
+    }
 }
 
 void socket_enqueue(struct lwip_socket *listener, struct lwip_socket *socket)
@@ -209,6 +231,7 @@ int tp_epoll_create(void)
 
 int tp_epoll_ctl(int set, int operation, int number, struct epoll_event *event)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     errno = set != LWIP_SET || socket == NULL                       ? EBADF
             : operation != EPOLL_CTL_DEL && event == NULL           ? EINVAL
@@ -227,6 +250,31 @@ int tp_epoll_ctl(int set, int operation, int number, struct epoll_event *event)
     }
     return 0;
 }
+
+#if LWIP_THREADED
+
+/* What the program has written leaves with one doorbell; then it sleeps until a callback has found a socket ready, a signal
+ * has come, or the time is over. */
+static int wait_for(struct epoll_event *events, int capacity, int64_t timeout_ns)
+{
+    LWIP_HELD;
+    netif_attach_flush(&all.host);
+    int n = collect(events, capacity);
+    if (n > 0 || timeout_ns == 0)
+        return n;
+    all.asleep = true;
+    netif_attach_unlock();
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    struct pollfd bell = {.fd = all.bell, .events = POLLIN};
+    eventfd_t rings;
+    if (ppoll(&bell, 1, timeout_ns < 0 ? NULL : &timeout, NULL) > 0 && eventfd_read(all.bell, &rings) == 0)
+        count(system_calls);
+    netif_attach_lock();
+    all.asleep = false;
+    return collect(events, capacity);
+}
+
+#else
 
 /* What the program has written leaves with one doorbell; then frames are taken until a socket is ready. It returns early,
  * with 0, when it slept and no frame came: a timer of lwIP, or a signal. A time-out below 0 is for ever. */
@@ -254,6 +302,8 @@ static int wait_for(struct epoll_event *events, int capacity, int64_t timeout_ns
     count_by(system_calls, attach_system_calls(all.host.attachment) - calls - 1);
     return n;
 }
+
+#endif
 
 int tp_epoll_wait(int set, struct epoll_event *events, int capacity, int timeout_ms)
 {

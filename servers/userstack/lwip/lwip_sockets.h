@@ -30,6 +30,10 @@ struct lwip_socket {
     struct lwip_socket *ready_next, *ready_previous;
 };
 
+/* Until the end of the block lwIP and the table belong to the caller; callbacks have it so already. */
+static inline void lwip_leave(const int *held) { (void)held, netif_attach_unlock(); }
+#define LWIP_HELD __attribute__((cleanup(lwip_leave))) const int held = netif_attach_lock()
+
 /* Start lwIP as NAI_STACK says, once; what that says wrongly ends the program with status 2, what refuses it with 1. */
 void lwip_start(void);
 bool lwip_is_own(const struct sockaddr_in *address);

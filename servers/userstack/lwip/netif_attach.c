@@ -3,10 +3,16 @@
 
 #include "host.h"
 
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+enum { PATIENCE = 1000 }; /* times that a full mailbox is waited for */
 
 /* linkoutput of the netif: the frame is complete, Ethernet header included. */
 static err_t transmit(struct netif *netif, struct pbuf *frame)
@@ -20,6 +26,8 @@ static err_t transmit(struct netif *netif, struct pbuf *frame)
     pbuf_copy_partial(frame, room, frame->tot_len, 0);
     host->wire.commit(host->wire.context, frame->tot_len);
     host->frames_out++;
+    if (LWIP_THREADED && !pthread_equal(pthread_self(), host->program))
+        attach_flush(host->attachment);
     return ERR_OK;
 }
 
@@ -57,8 +65,15 @@ static void receive(void *context, const uint8_t *frame, uint32_t bytes, unsigne
     pbuf_take(copy, frame, (u16_t)bytes);
     if (flags & FRAME_CHECKED)
         complete(copy);
-    if (host->netif.input(copy, &host->netif) != ERR_OK)
+    err_t error = host->netif.input(copy, &host->netif);
+    for (int i = 0; LWIP_THREADED && error != ERR_OK && i < PATIENCE; i++) {
+        sched_yield(); /* its mailbox, of 128 messages, is full */
+        error = host->netif.input(copy, &host->netif);
+    }
+    if (error != ERR_OK) {
+        host->drop_no_memory++;
         pbuf_free(copy);
+    }
 }
 
 static err_t initialize(struct netif *netif)
@@ -75,6 +90,71 @@ static err_t initialize(struct netif *netif)
     return ERR_OK;
 }
 
+#if LWIP_THREADED
+
+static _Thread_local int depth;
+
+int netif_attach_lock(void)
+{
+    if (depth++ == 0)
+        LOCK_TCPIP_CORE();
+    return 0;
+}
+
+void netif_attach_unlock(void)
+{
+    if (--depth == 0)
+        UNLOCK_TCPIP_CORE();
+}
+
+static void started(void *semaphore)
+{
+    sem_post(semaphore);
+}
+
+/* lwIP's thread, and ours that receives, take no signals: they are for the program, which waits for them. */
+static bool start_thread(void)
+{
+    sem_t semaphore;
+    sigset_t every, before;
+    sigfillset(&every);
+    if (sem_init(&semaphore, 0, 0) != 0)
+        return false;
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    tcpip_init(started, &semaphore);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    while (sem_wait(&semaphore) != 0)
+        ;
+    return sem_destroy(&semaphore) == 0;
+}
+
+static void *carry(void *context)
+{
+    struct netif_attach *host = context;
+    for (;;)
+        if (attach_receive(host->attachment, receive, host, HOST_BATCH) == 0)
+            attach_sleep(host->attachment, -1);
+    return NULL;
+}
+
+#endif
+
+static bool start_receiver(struct netif_attach *host)
+{
+#if LWIP_THREADED
+    pthread_t thread;
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    bool begun = pthread_create(&thread, NULL, carry, host) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return begun;
+#else
+    (void)host;
+    return true;
+#endif
+}
+
 int netif_attach_open(struct netif_attach *host, const char *where, const struct stack_address *address, char *error,
                       size_t error_bytes)
 {
@@ -86,17 +166,30 @@ int netif_attach_open(struct netif_attach *host, const char *where, const struct
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     srand((unsigned)now.tv_nsec);
-    lwip_init();
-    const ip4_addr_t ip = {lwip_htonl(address->ip)}, netmask = {lwip_htonl(address->netmask)},
-                     gateway = {lwip_htonl(address->gateway)};
-    if (netif_add(&host->netif, &ip, &netmask, &gateway, host, initialize, ethernet_input) == NULL) {
-        snprintf(error, error_bytes, "lwIP takes no such network interface");
-        attach_close(host->attachment);
+    host->program = pthread_self();
+#if LWIP_THREADED
+    if (!start_thread()) {
+        snprintf(error, error_bytes, "lwIP's thread does not start");
         return -1;
     }
-    netif_set_default(&host->netif);
-    netif_set_up(&host->netif);
-    return 0;
+#else
+    lwip_init();
+#endif
+    netif_attach_lock();
+    const ip4_addr_t ip = {lwip_htonl(address->ip)}, netmask = {lwip_htonl(address->netmask)},
+                     gateway = {lwip_htonl(address->gateway)};
+    bool added = netif_add(&host->netif, &ip, &netmask, &gateway, host, initialize,
+                           LWIP_THREADED ? tcpip_input : ethernet_input) != NULL;
+    if (added) {
+        netif_set_default(&host->netif);
+        netif_set_up(&host->netif);
+        attach_flush(host->attachment);
+    }
+    netif_attach_unlock();
+    if (added && (!LWIP_THREADED || start_receiver(host)))
+        return 0;
+    snprintf(error, error_bytes, "lwIP takes no such network interface");
+    return -1;
 }
 
 void netif_attach_close(struct netif_attach *host)

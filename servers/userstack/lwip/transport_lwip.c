@@ -1,7 +1,8 @@
 /* transport_lwip.c: transport.h on Debian's lwIP, by its callback ("raw") interface: what epoll-lwip is linked with.
  *
  * lwIP calls back while a frame is being taken or a timer expires; the callbacks only note what happened, and the program
- * finds it by tp_epoll_wait(), as with every transport. A socket's number is its place in a table.
+ * finds it by tp_epoll_wait(), as with every transport. A socket's number is its place in a table. lwIP is used alone, or
+ * with its thread (netif_attach.h): then LWIP_HELD is its core lock, or else nothing.
  *
  * A rival is used at its best: a reply's parts are queued by tcp_write() and leave by one tcp_output(), with the
  * acknowledgement and the window's update on them (confirm(), below); Nagle's algorithm is off, as in all transports.
@@ -125,6 +126,7 @@ static err_t connected(void *argument, struct tcp_pcb *pcb, err_t error)
 int tp_listen(const struct sockaddr_in *address, const struct tp_options *options)
 {
     lwip_start();
+    LWIP_HELD;
     if (tp_usable(address, options) != 0)
         return -1;
     if (options->reuse_port)
@@ -156,6 +158,7 @@ int tp_listen(const struct sockaddr_in *address, const struct tp_options *option
 
 int tp_accept(int number, struct sockaddr_in *peer)
 {
+    LWIP_HELD;
     struct lwip_socket *listener = socket_at(number);
     if (listener == NULL || !listener->listening)
         return failure(EINVAL);
@@ -177,6 +180,7 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
                const struct tp_options *options)
 {
     lwip_start();
+    LWIP_HELD;
     if (tp_usable(source, options) != 0)
         return -1;
     struct lwip_socket *socket = socket_new();
@@ -202,6 +206,7 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
 
 int tp_connect_result(int number)
 {
+    LWIP_HELD;
     const struct lwip_socket *socket = socket_at(number);
     return socket == NULL ? EBADF : socket->error;
 }
@@ -217,6 +222,7 @@ int tp_usable(const struct sockaddr_in *source, const struct tp_options *options
 
 int tp_local_address(int number, struct sockaddr_in *address)
 {
+    LWIP_HELD;
     const struct lwip_socket *socket = socket_at(number);
     if (socket == NULL || socket->pcb == NULL)
         return failure(EBADF);
@@ -237,6 +243,7 @@ static void confirm(struct lwip_socket *socket)
 
 ssize_t tp_recv(int number, void *buffer, size_t bytes)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     if (socket == NULL)
         return failure(EBADF);
@@ -294,6 +301,7 @@ static ssize_t leave(struct lwip_socket *socket, size_t queued, bool more)
 
 ssize_t tp_sendv(int number, const struct iovec *parts, int count, bool more_follows)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     struct tcp_pcb *pcb = sending(socket);
     if (pcb == NULL)
@@ -318,6 +326,7 @@ ssize_t tp_send(int number, const void *buffer, size_t bytes)
 
 ssize_t tp_sendfile(int number, int file, off_t *offset, size_t bytes)
 {
+    LWIP_HELD;
     char buffer[TCP_SND_BUF < 65536 ? TCP_SND_BUF : 65536];
     struct lwip_socket *socket = socket_at(number);
     struct tcp_pcb *pcb = sending(socket);
@@ -337,6 +346,7 @@ ssize_t tp_sendfile(int number, int file, off_t *offset, size_t bytes)
 
 int tp_shutdown_write(int number)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     if (sending(socket) == NULL)
         return failure(ENOTCONN);
@@ -353,6 +363,7 @@ int tp_shutdown_write(int number)
 
 int tp_shutdown(int number)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     if (socket == NULL)
         return failure(EBADF);
@@ -373,6 +384,7 @@ static void end_connection(struct lwip_socket *socket, bool reset)
 
 static int end(int number, bool reset)
 {
+    LWIP_HELD;
     struct lwip_socket *socket = socket_at(number);
     if (socket == NULL)
         return failure(EBADF);
