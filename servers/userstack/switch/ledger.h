@@ -40,7 +40,6 @@
     X(drop_loss)       /* impairments, of frames that this port has sent, from here on */                              \
     X(drop_queue)      /* no room before a wire of limited rate */                                                     \
     X(drop_pool)       /* too many were on their way */                                                                \
-    X(drop_gone)       /* the receiver went before it arrived */                                                       \
     X(delayed)                                                                                                         \
     X(reordered)                                                                                                       \
     X(duplicated)                                                                                                      \
