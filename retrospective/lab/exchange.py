@@ -90,7 +90,7 @@ class Exchange:
     ``flow``, one of ``FLOWS``, says what the two ends do; ``options`` what they are told of it: see each flow. All know
     ``congestion``, ``window_bytes``, ``tick_us`` and ``min_rto_us`` (``Tuning``), ``impairment``, its name, and
     ``impair``, what the switch is told, both ways; and ``switch_cpu``. The switch's lots are drawn anew in every round,
-    and alike for all that are compared within one.
+    and alike for all that are compared within one. With ``untimed`` whoever else runs is no matter.
     """
 
     chapter: str
@@ -250,9 +250,11 @@ class _Window:
             row["others_cores"] = max(0.0, cores - used_s / elapsed_s)
 
 
-def _judge_cpus(row: Row) -> None:
-    """Raise ``Rejected`` if others took what was the exchange's."""
-    if row["at_a_time"] > 1:
+def _judge_cpus(row: Row, exchange: Exchange) -> None:
+    """Raise ``Rejected`` if others took what was the exchange's; of one that is ``untimed`` nobody can."""
+    if exchange.options.get("untimed"):
+        return
+    if exchange.at_a_time > 1:
         if row["cpu_busy_share"] > MOST_BUSY_SHARE:
             raise Rejected("crowded", f"a CPU was busy for {row['cpu_busy_share']:.0%} of the time")
     elif (row["others_cores"] or 0.0) > MOST_OTHERS_CORES:
@@ -317,7 +319,7 @@ def _transfer(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> 
     if not received:
         raise Rejected("nothing-came", "though the connection was established", "failed")
     _count(crossing, ends, sender, row)
-    _judge_cpus(row)
+    _judge_cpus(row, exchange)
 
 
 def _connected(
@@ -399,7 +401,7 @@ def _ping(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> None
         "verified_bytes": at["received"],
     }
     _count(crossing, ends, FAR, row)
-    _judge_cpus(row)
+    _judge_cpus(row, exchange)
 
 
 # --------------------------------------------------------------------------------------------------- serving
@@ -493,7 +495,7 @@ def _serve(crossing: Crossing, exchange: Exchange, row: Row, number: int) -> Non
     if samples is not None:
         shares = sampling.shares(sampling.read(f"/proc/self/fd/{samples}"))
         row["where"] = json.dumps({name: round(share, 4) for name, share in shares.items()})
-    _judge_cpus(row)
+    _judge_cpus(row, exchange)
 
 
 @dataclass(frozen=True)
