@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import shutil
@@ -67,7 +68,8 @@ def capabilities() -> list[Capability]:
             "names and attributes can be made cold",
             "run as root; without, only files' data are made cold",
         ),
-        _probe("liburing", _liburing, _SYSTEM),
+        _probe("liburing", functools.partial(_library, "liburing"), _SYSTEM),
+        _probe("lwip", functools.partial(_library, "lwip"), _SYSTEM),
         _probe("compiler", _compiler, _SYSTEM),
         *[
             _entry(name, peer.path() is not None, f"{name} {peer.version()}", _SYSTEM)
@@ -199,11 +201,11 @@ def _io_submit() -> str:
     return "io_setup"
 
 
-def _liburing() -> str:
-    said = subprocess.run(["pkg-config", "--modversion", "liburing"], capture_output=True, text=True)
+def _library(name: str) -> str:
+    said = subprocess.run(["pkg-config", "--modversion", name], capture_output=True, text=True)
     if said.returncode:
         raise OSError(0, "not found by pkg-config")
-    return f"liburing {said.stdout.strip()}"
+    return f"{name} {said.stdout.strip()}"
 
 
 def _compiler() -> str:

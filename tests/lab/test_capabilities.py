@@ -30,6 +30,7 @@ def test_every_capability_is_there_or_says_how_to_get_it(release):
         "io-submit",
         "drop-caches",
         "liburing",
+        "lwip",
         "nginx",
         "lighttpd",
         "h2o",
@@ -60,7 +61,7 @@ def test_a_refusal_becomes_a_remedy(monkeypatch, tmp_path):
     assert "allow user namespaces" in found["namespaces"]["remedy"]
     assert "Operation not permitted: sudo sysctl kernel.io_uring_disabled=0" in found["io_uring"]["remedy"]
     assert "Operation not permitted: a kernel with CONFIG_AIO" in found["io-submit"]["remedy"]
-    for name in ("nginx", "wrk", "liburing", "compiler"):
+    for name in ("nginx", "wrk", "liburing", "lwip", "compiler"):
         assert not found[name]["available"]
         assert "make system" in found[name]["remedy"]
 
