@@ -16,7 +16,7 @@ int us_number(const struct stack *stack, const struct socket *socket)
     }
 }
 
-static struct connection *connection_of(struct stack *stack, int number)
+struct connection *connection_of(struct stack *stack, int number)
 {
     if (number < 0 || (uint32_t)number >= stack->limits.connections)
         return NULL;
@@ -24,7 +24,7 @@ static struct connection *connection_of(struct stack *stack, int number)
     return c->socket.kind == SOCKET_CONNECTION && c->socket.open ? c : NULL;
 }
 
-static struct tcp_listener *listener_of(struct stack *stack, int number)
+struct tcp_listener *listener_of(struct stack *stack, int number)
 {
     uint32_t first = stack->limits.connections;
     if (number < 0 || (uint32_t)number < first || (uint32_t)number - first >= stack->limits.listeners)
@@ -274,73 +274,6 @@ int us_abort(struct stack *stack, int socket)
     return 0;
 }
 
-/* Even what is corked: Linux's meaning of TCP_NODELAY at the moment it is set. */
-static void send_what_waits(struct connection *c)
-{
-    bool corked = c->corked;
-    if (c->nodelay)
-        c->more = c->corked = false;
-    tcp_output(c);
-    c->corked = corked;
-}
-
-int us_set(struct stack *stack, int socket, enum us_option option, uint32_t value)
-{
-    struct connection *c = connection_of(stack, socket);
-    struct tcp_listener *l = listener_of(stack, socket);
-    if (c == NULL && l == NULL)
-        return -EBADF;
-    switch (option) {
-    case US_NODELAY:
-        *(c != NULL ? &c->nodelay : &l->nodelay) = value != 0;
-        if (c != NULL)
-            send_what_waits(c);
-        return 0;
-    case US_CORK:
-        *(c != NULL ? &c->corked : &l->corked) = value != 0;
-        if (c != NULL && value == 0)
-            tcp_output(c);
-        return 0;
-    case US_MSS:
-        if (l == NULL || (value != 0 && (value < TCP_MIN_MSS || value > UINT16_MAX)))
-            return -EINVAL;
-        l->mss = (uint16_t)value;
-        return 0;
-    case US_KEEPALIVE:
-        *(c != NULL ? &c->keepalive : &l->keepalive) = value != 0;
-        if (c != NULL)
-            tcp_arm_slow(c);
-        return 0;
-    case US_USER_TIMEOUT_MS:
-        *(c != NULL ? &c->user_timeout_ms : &l->user_timeout_ms) = value;
-        return 0;
-    case US_CONGESTION:
-        if (value > 1)
-            return -EINVAL;
-        *(c != NULL ? &c->congestion : &l->congestion) = tcp_congestions[value];
-        return 0;
-    }
-    return -EINVAL;
-}
-
-int us_peer(struct stack *stack, int socket, struct us_endpoint *peer)
-{
-    struct connection *c = connection_of(stack, socket);
-    if (c == NULL)
-        return -EBADF;
-    *peer = (struct us_endpoint){c->tuple.remote, c->tuple.remote_port};
-    return 0;
-}
-
-int us_local(struct stack *stack, int socket, struct us_endpoint *local)
-{
-    struct connection *c = connection_of(stack, socket);
-    if (c == NULL)
-        return -EBADF;
-    *local = (struct us_endpoint){c->tuple.local, c->tuple.local_port};
-    return 0;
-}
-
 unsigned socket_readiness(const struct socket *socket)
 {
     if (socket->kind == SOCKET_LISTENER)
@@ -364,12 +297,6 @@ unsigned us_readiness(struct stack *stack, int number)
 {
     const struct socket *socket = socket_of(stack, number);
     return socket == NULL ? 0 : socket_readiness(socket);
-}
-
-int us_state(struct stack *stack, int socket)
-{
-    struct connection *c = connection_of(stack, socket);
-    return c != NULL ? c->state : listener_of(stack, socket) != NULL ? TCP_LISTEN : -EBADF;
 }
 
 struct stack_usage stack_usage(const struct stack *stack)

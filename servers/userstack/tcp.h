@@ -240,6 +240,10 @@ void tcp_reset_for(struct stack *stack, const struct tcp_segment *s); /* RFC 929
 void tcp_send_bare(struct stack *stack, const struct tcp_tuple *tuple, uint32_t seq, uint32_t ack, uint8_t flags,
                    uint32_t window, const uint8_t *options, uint32_t option_bytes);
 
+/* socket.c: NULL, if the caller holds none of that number */
+struct connection *connection_of(struct stack *stack, int number);
+struct tcp_listener *listener_of(struct stack *stack, int number);
+
 /* tcp_buffers.c */
 void tcp_buffers_begin(struct connection *c);
 uint32_t tcp_receive_window(const struct connection *c); /* what could be offered */
