@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from retrospective import bench_lazy, bench_timers, bench_userstack, paths
+from retrospective import bench_lazy, bench_robustness, bench_timers, bench_userstack, paths
 from retrospective.analysis import statistics
 from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, mean, ratio, text
 from retrospective.experiments import accept, machine
@@ -254,6 +254,7 @@ _ALL = (
     *bench_lazy.BENCHMARKS,
     *bench_timers.BENCHMARKS,
     *bench_userstack.BENCHMARKS,
+    *bench_robustness.BENCHMARKS,
     Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
     Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
     Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),

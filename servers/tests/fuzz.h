@@ -8,15 +8,22 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Abort also where a sanitizer is not watching. */
+_Noreturn static inline void fuzz_abort(const char *file, int line, const char *condition)
+{
+    fprintf(stderr, "%s:%d: %s\n", file, line, condition);
+    abort();
+}
+
+/* Abort also where a sanitizer is not watching, and say where. */
 #define MUST(condition)                                                                                                \
     do {                                                                                                               \
         if (!(condition))                                                                                              \
-            abort();                                                                                                   \
+            fuzz_abort(__FILE__, __LINE__, #condition);                                                                \
     } while (0)
 
 #endif

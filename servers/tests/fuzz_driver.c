@@ -1,7 +1,7 @@
 /* fuzz_driver.c: a small coverage-guided driver for LLVMFuzzerTestOneInput, for any C compiler that knows
  * -fsanitize-coverage=trace-pc.
  *
- *   fuzz_TARGET [--iterations N] [--seed N] [--words FILE] [--expect-planted] INPUT_FILE...
+ *   fuzz_TARGET [--iterations N] [--plateau N] [--seed N] [--words FILE] [--expect-planted|--expect-crash] INPUT_FILE...
  *
  * It mutates inputs of a corpus that begins with the files, and splices in words that a blind mutation would need ages
  * to find. Without iterations it only runs the files: so a finding is tried again. The code under test is compiled with
@@ -9,7 +9,9 @@
  * or one much more often, joins the corpus. All is decided by the seed: a run repeats itself. The target runs in a
  * child process, whose current input lies in shared memory: after a crash the parent has it, tries it once more alone,
  * and writes it to a file. --expect-planted turns the verdict round: the run must end by SIGUSR2, which only a bug
- * planted for the test of this driver raises.
+ * planted for the test of this driver raises. --expect-crash does so too: a bug was planted in the code under test itself,
+ * and the run must end by it, and so must its input alone. --plateau N ends the run when N iterations, and as many as it
+ * took until then, have brought no new edge.
  */
 #include "fuzz.h"
 
@@ -234,7 +236,7 @@ static const struct input *choose(const struct input *corpus, size_t inputs)
     return best;
 }
 
-static void fuzz(struct shared *shared, uint64_t iterations, char **seeds, int n)
+static void fuzz(struct shared *shared, uint64_t iterations, uint64_t plateau, char **seeds, int n)
 {
     static struct input corpus[CORPUS_MAX];
     static uint8_t bytes[INPUT_MAX];
@@ -253,6 +255,8 @@ static void fuzz(struct shared *shared, uint64_t iterations, char **seeds, int n
         keep(&corpus[shared->corpus++], bytes, size, true);
     }
     for (uint64_t i = 1; i <= iterations; i++) {
+        if (plateau > 0 && i > plateau + 2 * shared->last_new_edge)
+            break;
         const struct input *from = choose(corpus, shared->corpus);
         shared->iteration = i;
         if (i % 64 == 0)
@@ -274,7 +278,7 @@ static bool crashes(int status)
 }
 
 /* Run in a child: the input in shared memory alone, or the whole campaign. Returns the wait status. */
-static int in_child(struct shared *shared, bool alone, uint64_t iterations, char **seeds, int n)
+static int in_child(struct shared *shared, bool alone, uint64_t iterations, uint64_t plateau, char **seeds, int n)
 {
     static uint8_t bytes[INPUT_MAX];
     fflush(stdout);
@@ -285,7 +289,7 @@ static int in_child(struct shared *shared, bool alone, uint64_t iterations, char
             memcpy(bytes, shared->bytes, shared->size);
             LLVMFuzzerTestOneInput(bytes, shared->size);
         } else {
-            fuzz(shared, iterations, seeds, n);
+            fuzz(shared, iterations, plateau, seeds, n);
         }
         exit(0);
     }
@@ -312,12 +316,16 @@ static void report_crash(const struct shared *shared, bool again)
 
 int main(int argc, char **argv)
 {
-    uint64_t iterations = 0;
-    bool expect_planted = false;
+    uint64_t iterations = 0, plateau = 0;
+    bool expect_planted = false, expect_crash = false;
     int first = 1;
     for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
         if (strcmp(argv[first], "--expect-planted") == 0) {
             expect_planted = true;
+        } else if (strcmp(argv[first], "--expect-crash") == 0) {
+            expect_crash = true;
+        } else if (strcmp(argv[first], "--plateau") == 0 && first + 1 < argc) {
+            plateau = strtoull(argv[++first], NULL, 10);
         } else if (strcmp(argv[first], "--iterations") == 0 && first + 1 < argc) {
             iterations = strtoull(argv[++first], NULL, 10);
         } else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc) {
@@ -328,8 +336,8 @@ int main(int argc, char **argv)
                 return 3;
             }
         } else {
-            fprintf(stderr, "usage: %s [--iterations N] [--seed N] [--words FILE] [--expect-planted] INPUT_FILE...\n",
-                    argv[0]);
+            fprintf(stderr, "usage: %s [--iterations N] [--plateau N] [--seed N] [--words FILE] "
+                    "[--expect-planted|--expect-crash] INPUT_FILE...\n", argv[0]);
             return 2;
         }
     }
@@ -339,12 +347,13 @@ int main(int argc, char **argv)
         perror("mmap");
         return 3;
     }
-    int status = in_child(shared, false, iterations, argv + first, argc - first);
+    int status = in_child(shared, false, iterations, plateau, argv + first, argc - first);
     bool planted = WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR2;
-    bool good = expect_planted ? planted : !crashes(status);
-    if (crashes(status) && !(planted && good))
-        report_crash(shared, crashes(in_child(shared, true, 0, NULL, 0)));
-    else if (planted)
+    bool crashed = crashes(status), alone = crashed && !(planted && expect_planted) && crashes(in_child(shared, true, 0, 0, NULL, 0));
+    bool good = expect_planted ? planted : expect_crash ? alone : !crashed;
+    if (crashed && !good)
+        report_crash(shared, alone);
+    else if (crashed)
         printf("planted bug found at iteration %llu\n", (unsigned long long)shared->iteration);
     else if (WIFEXITED(status) && WEXITSTATUS(status) == 3)
         return 3;

@@ -240,64 +240,6 @@ static void test_ready_list(void)
     link_close(&link);
 }
 
-/* Ten thousand at the same time, found by their four-tuples, and what an idle one costs. */
-static void test_concurrent(void)
-{
-    enum { ALL = 10000, AT_A_TIME = 250 };
-    static int ours[ALL], theirs[ALL];
-    struct stack_limits limits[2] = {small_limits(), small_limits()};
-    for (int i = 0; i < 2; i++) {
-        limits[i].connections = ALL + 100;
-        limits[i].syn_queue = AT_A_TIME;
-        limits[i].chunks = 4 * AT_A_TIME;
-    }
-    struct link link;
-    link_open(&link, limits, &(struct impairment){.delay_us = 100}, 6);
-    struct stack *a = link.ends[0].stack, *b = link.ends[1].stack;
-    int listener = us_listen(b, 80, AT_A_TIME);
-    uint64_t sum = 0;
-    for (int i = 0; i < ALL; i += AT_A_TIME) {
-        for (int k = i; k < i + AT_A_TIME; k++)
-            ours[k] = us_connect(a, (struct us_endpoint){0x0a000002, 80}, (uint16_t)(20000 + k));
-        link_run(&link, 3000000); /* the first SYNs wait for ARP, and only few may */
-        for (int k = i; k < i + AT_A_TIME; k++)
-            theirs[k] = us_accept(b, listener, NULL);
-    }
-    for (int i = 0; i < ALL; i++) {
-        uint32_t number = (uint32_t)i;
-        CHECK(ours[i] >= 0 && theirs[i] >= 0, "connection %d: %d and %d", i, ours[i], theirs[i]);
-        us_write(a, ours[i], &number, sizeof number, false);
-        if (i % AT_A_TIME == AT_A_TIME - 1)
-            link_run(&link, 100000);
-        if (i % AT_A_TIME == AT_A_TIME - 1)
-            for (int k = i - AT_A_TIME + 1; k <= i; k++) {
-                struct us_endpoint peer = {0, 0};
-                CHECK(us_peer(b, theirs[k], &peer) == 0 && us_read(b, theirs[k], &number, sizeof number) == sizeof number &&
-                          number + 20000 == peer.port,
-                      "connection %d got %u from port %u", k, number, peer.port);
-                sum += number;
-            }
-    }
-    CHECK(sum == (uint64_t)ALL * (ALL - 1) / 2, "each number once");
-    struct stack_usage usage = stack_usage(b);
-    CHECK(usage.connections == ALL && usage.chunks == 0 && usage.timers <= 8, "%u connections hold %u chunks, %u timers",
-          usage.connections, usage.chunks, usage.timers);
-    struct stack_limits one_more = limits[1], fewer = limits[1];
-    one_more.connections = 1 << 17;
-    fewer.connections = 1 << 16;
-    printf("%zu bytes an idle connection\n", (stack_memory_bytes(&one_more) - stack_memory_bytes(&fewer)) >> 16);
-    for (int i = 0; i < ALL; i++) {
-        us_abort(a, ours[i]);
-        if (i % AT_A_TIME == AT_A_TIME - 1)
-            link_run(&link, 100000);
-    }
-    for (int i = 0; i < ALL; i++)
-        us_close(b, theirs[i]);
-    us_close(b, listener);
-    check_empty(&link, "concurrent");
-    link_close(&link);
-}
-
 int main(int argc, char **argv)
 {
     unsigned connections = 10000;
@@ -312,7 +254,6 @@ int main(int argc, char **argv)
     test_half_close(seen);
     test_resets();
     test_ready_list();
-    test_concurrent();
     test_many(connections, seed, seen);
     for (int s = 0; s < TCP_STATES; s++)
         if (s != TCP_LISTEN) /* a listener's */

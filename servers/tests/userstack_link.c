@@ -85,6 +85,8 @@ static void commit(void *context, uint32_t bytes)
     struct link *link = end->link;
     const struct impairment *i = &link->impairment;
     end->sent++;
+    if (end->observer != NULL)
+        end->observer(end, end->building, bytes);
     uint64_t start = end->free_us > link->now_us ? end->free_us : link->now_us;
     bool full = i->frame_us > 0 && i->queue > 0 && start - link->now_us > (uint64_t)i->queue * i->frame_us;
     if (full || (end->filter != NULL && end->filter(end, end->building, bytes)) || link_chance(link, i->loss)) {
@@ -112,7 +114,7 @@ void link_open(struct link *link, const struct stack_limits limits[2], const str
     for (uint8_t i = 0; i < 2; i++) {
         struct end *end = &link->ends[i];
         struct wire wire = {.context = end, .reserve = reserve, .commit = commit, .mtu = 1500, .mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
-        struct stack_address address = {.ip = 0x0a000001u + i, .netmask = 0xffffff00};
+        struct stack_address address = {.ip = 0x0a000001u + i, .netmask = 0xffffff00, .gateway = 0x0a000002u - i};
         struct stack_limits own = limits[i];
         own.key[0] = (uint8_t)(seed + 1);
         own.key[1] = i;
@@ -151,8 +153,8 @@ bool link_step(struct link *link, uint64_t until_us)
     }
     uint64_t frame_us = link->heap_count > 0 ? link->flights[link->heap[0]].arrives_us : UINT64_MAX;
     uint64_t next_us = frame_us < timer_us ? frame_us : timer_us;
-    if (next_us > until_us) {
-        link->now_us = until_us;
+    if (next_us > until_us) { /* told of it all the same: calls that follow happen then */
+        advance(link, until_us);
         return false;
     }
     advance(link, next_us);
@@ -162,6 +164,8 @@ bool link_step(struct link *link, uint64_t until_us)
         uint8_t *exactly = malloc(f->bytes); /* so that the sanitizer sees a byte too far */
         NEED(exactly != NULL);
         memcpy(exactly, f->frame, f->bytes);
+        if (link->ends[f->to].observer != NULL)
+            link->ends[f->to].observer(&link->ends[f->to], exactly, f->bytes);
         stack_input(link->ends[f->to].stack, exactly, f->bytes, 0);
         free(exactly);
         link->unused[link->unused_count++] = number;

@@ -34,6 +34,8 @@ struct end {
     uint64_t sent, lost;
     /* Looks at a frame that this end sends; true: it is lost. NULL = none. */
     bool (*filter)(struct end *end, const uint8_t *frame, uint32_t bytes);
+    /* Sees every frame that this end sends, lost or not, and every one that reaches it. NULL = none. */
+    void (*observer)(struct end *end, const uint8_t *frame, uint32_t bytes);
 };
 
 struct link {

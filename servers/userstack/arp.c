@@ -113,20 +113,24 @@ static struct neighbour *lookup(struct stack *stack, uint32_t ip)
 }
 
 /* A free place for the address, or that of the neighbour not heard of for longest. Not one that packets wait for: a
- * flood of questions to us must not push out what we wait for. */
-static struct neighbour *make(struct stack *stack, uint32_t ip)
+ * flood of questions to us must not push out what we wait for. Nor does a question of ours push out a neighbour that
+ * answered lately, or take the last places: whoever makes us answer a thousand made-up neighbours cuts nobody off. */
+static struct neighbour *make(struct stack *stack, uint32_t ip, bool unknown)
 {
     struct neighbour *best = NULL;
+    unsigned asked = 0;
     for (unsigned way = 0; way < NEIGHBOUR_WAYS; way++) {
         struct neighbour *n = place(stack, ip, way);
         if (n->state == ARP_FREE) {
+            best = best != NULL && best->state == ARP_FREE ? best : n;
+        } else if (n->state == ARP_ASKED) {
+            asked++;
+        } else if ((best == NULL || (best->state == ARP_KNOWN && n->confirmed < best->confirmed)) &&
+                   !(unknown && stack->now - n->confirmed <= ticks_of_ms(stack, GOOD_MS + QUESTIONS * QUESTION_MS))) {
             best = n;
-            break;
         }
-        if (n->state == ARP_KNOWN && (best == NULL || n->confirmed < best->confirmed))
-            best = n;
     }
-    if (best == NULL) {
+    if (best == NULL || (unknown && asked >= NEIGHBOUR_WAYS / 2)) {
         COUNT_DROP(stack, arp_full);
         return NULL;
     }
@@ -141,7 +145,7 @@ struct neighbour *arp_find(struct stack *stack, uint32_t ip)
 {
     struct neighbour *n = lookup(stack, ip);
     if (n == NULL) {
-        n = make(stack, ip);
+        n = make(stack, ip, true);
         if (n == NULL)
             return NULL;
         n->state = ARP_ASKED;
@@ -191,6 +195,7 @@ static void learn(struct neighbour *n, const uint8_t *mac)
 
 void arp_input(struct stack *stack, const uint8_t *p, uint32_t bytes)
 {
+    COUNT(stack, arp_received);
     if (bytes < ARP_BYTES || memcmp(p, fixed, sizeof fixed) != 0) {
         COUNT_DROP(stack, arp_malformed);
         return;
@@ -207,7 +212,7 @@ void arp_input(struct stack *stack, const uint8_t *p, uint32_t bytes)
     struct neighbour *n = lookup(stack, sender);
     bool to_us = operation == REQUEST && target == stack->address.ip;
     if (n == NULL && to_us && sender != 0) /* it will want an answer to what it sends next */
-        n = make(stack, sender);
+        n = make(stack, sender, false);
     if (n != NULL)
         learn(n, mac);
     else if (operation == REPLY)

@@ -56,9 +56,9 @@
 
 #define STACK_EVENTS(EVENT)                                                                                            \
     EVENT(frames_received) EVENT(frames_sent) EVENT(bytes_received) EVENT(bytes_sent) /* whole frames */               \
-    EVENT(arp_requests) EVENT(arp_replies)                                                                             \
-    EVENT(fragments_received) EVENT(datagrams_reassembled)                                                             \
-    EVENT(icmp_echoes) EVENT(icmp_unreachables) EVENT(pmtu_lowered)                                                    \
+    EVENT(arp_received) EVENT(arp_requests) EVENT(arp_replies)                                                         \
+    EVENT(ip_received) EVENT(fragments_received) EVENT(datagrams_reassembled)                                         \
+    EVENT(icmp_received) EVENT(icmp_echoes) EVENT(icmp_unreachables) EVENT(pmtu_lowered)                                \
     EVENT(udp_received) EVENT(udp_sent)                                                                                \
     EVENT(tcp_received) EVENT(tcp_sent) EVENT(tcp_resets_sent) EVENT(tcp_retransmitted) /* segments */                 \
     EVENT(tcp_tail_probes) EVENT(tcp_undone) EVENT(tcp_runs_exhausted)                                                 \

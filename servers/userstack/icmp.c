@@ -68,6 +68,7 @@ static void error(struct stack *stack, const struct packet *packet)
 
 void icmp_input(struct stack *stack, const struct packet *packet)
 {
+    COUNT(stack, icmp_received);
     if (packet->bytes < ICMP_BYTES) {
         COUNT_DROP(stack, icmp_malformed);
         return;
@@ -97,11 +98,13 @@ void icmp_unreachable(struct stack *stack, const struct packet *about, uint8_t c
     if (about->original == NULL || about->broadcast)
         return;
     uint64_t second = now_us(stack) / 1000000;
-    if (stack->icmp_second != second) {
+    if (stack->icmp_second != second) { /* a known limit would tell how many errors went to others: CVE-2020-25705 */
         stack->icmp_second = second;
         stack->icmp_sent = 0;
+        stack->icmp_limit = stack->limits.icmp_per_s -
+                            (uint32_t)(siphash(stack->limits.key, &second, sizeof second) % (stack->limits.icmp_per_s / 2 + 1));
     }
-    if (stack->icmp_sent >= stack->limits.icmp_per_s) {
+    if (stack->icmp_sent >= stack->icmp_limit) {
         COUNT_DROP(stack, icmp_limited);
         return;
     }

@@ -26,6 +26,7 @@ enum {
     PROTOCOL_UDP = 17,
     DATAGRAM_PIECES = 16, /* runs of bytes with gaps between them, of one datagram */
     NEIGHBOUR_WAYS = 4,   /* places in which an entry of a table by address may lie */
+    PORT_COUNTS = 256,    /* RFC 6056, 3.3.4 */
 };
 
 enum arp_state { ARP_FREE, ARP_ASKED, ARP_KNOWN };
@@ -104,8 +105,9 @@ struct stack {
     struct datagram *datagrams;
     struct path *paths;
     uint64_t icmp_second;
-    uint32_t icmp_sent; /* in that second */
-    uint16_t identification, next_port;
+    uint32_t icmp_sent, icmp_limit; /* in that second */
+    uint16_t identification, next_udp_port;
+    uint16_t next_ports[PORT_COUNTS];
     struct udp_socket *udp;
     uint16_t *udp_ports; /* by port: the socket's place in `udp`, from 1 */
     struct tcp_layer *tcp;
@@ -186,6 +188,10 @@ struct socket *socket_of(struct stack *stack, int number); /* one that the calle
 void ready_forget(struct socket *socket);
 int us_number(const struct stack *stack, const struct socket *socket);
 unsigned socket_readiness(const struct socket *socket);
+
+/* scramble.c */
+enum { SCRAMBLE_IDENTIFICATION, SCRAMBLE_UDP_PORT };
+uint16_t scramble(const struct stack *stack, uint16_t number, uint32_t use);
 
 /* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c, tcp_buffers.c */
 void tcp_layout(struct stack *stack, struct arena *arena);

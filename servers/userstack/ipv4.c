@@ -29,6 +29,7 @@ void ipv4_deliver(struct stack *stack, uint8_t protocol, const struct packet *pa
 
 void ipv4_input(struct stack *stack, const uint8_t *p, uint32_t bytes, unsigned flags)
 {
+    COUNT(stack, ip_received);
     uint32_t header = bytes < IPV4_BYTES ? 0 : (p[0] & 15) * 4u;
     if (header < IPV4_BYTES || p[0] >> 4 != 4 || get16(p + IPV4_LENGTH) < header || get16(p + IPV4_LENGTH) > bytes) {
         COUNT_DROP(stack, ip_malformed);
@@ -144,7 +145,7 @@ void ipv4_end(struct stack *stack, struct ip_output *out, uint8_t protocol, uint
 enum ip_result ipv4_send(struct stack *stack, uint8_t protocol, uint32_t destination, const uint8_t *data, uint32_t bytes)
 {
     uint32_t room = (path_mtu(stack, destination) - IPV4_BYTES) & ~7u;
-    uint16_t identification = ++stack->identification;
+    uint16_t identification = scramble(stack, stack->identification++, SCRAMBLE_IDENTIFICATION);
     if (bytes > 65535 - IPV4_BYTES) {
         COUNT_DROP(stack, too_big);
         return IP_DROPPED;

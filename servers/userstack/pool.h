@@ -3,6 +3,8 @@
 #ifndef NAI_POOL_H
 #define NAI_POOL_H
 
+#include "poison.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +35,7 @@ static inline uint32_t pool_take(struct pool *pool)
         block = ++pool->touched;
     else
         return 0;
+    UNPOISON(pool->blocks + (uint64_t)(block - 1) * pool->block_bytes, pool->block_bytes);
     pool->used++;
     return block;
 }
@@ -41,6 +44,7 @@ static inline void pool_give(struct pool *pool, uint32_t block)
 {
     pool->next[block - 1] = pool->free;
     pool->free = block;
+    POISON(pool->blocks + (uint64_t)(block - 1) * pool->block_bytes, pool->block_bytes);
     pool->used--;
 }
 

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+enum { FIRST_PORT = 32768, PORTS = 28232 }; /* Linux's ip_local_port_range */
+
 int us_number(const struct stack *stack, const struct socket *socket)
 {
     const struct stack_limits *l = &stack->limits;
@@ -87,12 +89,14 @@ int us_accept(struct stack *stack, int listener, struct us_endpoint *peer)
     return us_number(stack, &c->socket);
 }
 
+/* RFC 6056, 3.3.4: from a place that depends on the destination, and counted for few destinations together, so that the
+ * ports that one sees do not tell how many connections go to others. */
 static uint16_t free_port(struct stack *stack, struct tcp_tuple *tuple)
 {
-    /* RFC 6056, 3.3.3: from a place that depends on the destination. */
-    uint32_t start = (uint32_t)siphash(stack->limits.key, tuple, sizeof *tuple);
-    for (uint32_t i = 0; i < 28232; i++) {
-        tuple->local_port = (uint16_t)(32768 + (start + stack->next_port++) % 28232);
+    uint64_t hash = siphash(stack->limits.key, tuple, sizeof *tuple);
+    uint16_t *count = &stack->next_ports[(hash >> 32) % PORT_COUNTS];
+    for (uint32_t i = 0; i < PORTS; i++) {
+        tuple->local_port = (uint16_t)(FIRST_PORT + ((uint32_t)hash % PORTS + (*count)++) % PORTS);
         if (tcp_find(stack, tuple) == NULL && tcp_listener_at(stack, tuple->local_port) == NULL)
             return tuple->local_port;
     }

@@ -1,4 +1,5 @@
 #include "inside.h"
+#include "poison.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,7 +7,10 @@
 void *arena_take(struct arena *arena, size_t bytes)
 {
     uint8_t *place = arena->memory == NULL ? NULL : arena->memory + arena->used;
-    arena->used += (bytes + 63) & ~(size_t)63;
+    size_t taken = ((bytes + 63) & ~(size_t)63) + POISON_GAP;
+    if (place != NULL)
+        POISON(place + bytes, taken - bytes);
+    arena->used += taken;
     return place;
 }
 
@@ -59,8 +63,11 @@ struct stack *stack_open(const struct stack_limits *limits, const struct wire *w
     stack->wire = *wire;
     stack->address = *address;
     stack->now = now;
-    stack->identification = (uint16_t)siphash(limits->key, "identification", 14);
-    stack->next_port = (uint16_t)siphash(limits->key, &now, sizeof now); /* RFC 6056: not always from the first */
+    stack->identification = stack->next_udp_port = (uint16_t)siphash(limits->key, &now, sizeof now);
+    for (uint64_t i = 0; i < PORT_COUNTS; i++) {
+        uint64_t input[] = {now, i};
+        stack->next_ports[i] = (uint16_t)siphash(limits->key, input, sizeof input);
+    }
     stack->ready.ready_next = stack->ready.ready_previous = &stack->ready;
     struct arena arena = {.memory = (uint8_t *)(stack + 1)};
     layout(stack, &arena);

@@ -34,7 +34,7 @@ struct stack_limits {
     uint32_t datagrams;       /* that are reassembled at a time */
     uint32_t datagram_bytes;  /* the largest, up to 65,515 bytes of payload */
     uint32_t paths;           /* destinations whose MTU is remembered, a power of 2 */
-    uint32_t icmp_per_s;      /* errors sent in a second */
+    uint32_t icmp_per_s;      /* errors sent in a second: at most, and at least half of it */
 
     uint32_t udp_sockets;
     uint32_t udp_queue_bytes; /* received and unread, of a socket */
@@ -47,7 +47,7 @@ struct stack_limits {
     uint32_t receive_bytes;   /* of a connection: received and not yet read; the largest window */
     uint32_t syn_queue;       /* half-open connections of a listener; beyond that, cookies */
     uint32_t time_waits;      /* the oldest makes room beyond that */
-    uint32_t challenges_per_s; /* RFC 5961, 7 */
+    uint32_t challenges_per_s; /* of a connection: RFC 5961, 7 */
     const char *congestion;   /* "reno" or "cubic": the default of sockets */
     uint32_t initial_window;  /* segments, RFC 6928: up to 10 */
     uint32_t mss;             /* the most that is asked for and sent; 0 = what the wire carries */

@@ -24,7 +24,7 @@ struct stack_limits stack_default_limits(void)
         .receive_bytes = 262144,
         .syn_queue = 256,
         .time_waits = 512,
-        .challenges_per_s = 100,
+        .challenges_per_s = 10,
         .congestion = "cubic",
         .initial_window = 10,
         .timestamps = 1,

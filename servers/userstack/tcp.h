@@ -126,6 +126,8 @@ struct connection {
     bool persisting, retransmitted;
     uint64_t unacked_since; /* tick when what is unacknowledged was first so */
     uint64_t heard_at, received_at; /* anything; data */
+    uint64_t challenge_second; /* in which so many challenge ACKs were sent */
+    uint32_t challenges;
 
     /* congestion */
     const struct tcp_congestion *congestion;
@@ -159,8 +161,6 @@ struct tcp_layer {
     struct pool chunks, runs; /* bytes of streams; struct tcp_sent */
     struct connection *blocked;  /* the wire had no room for what they would send */
     struct connection *starving; /* the pool had no chunk for what they would write */
-    uint64_t challenge_second;
-    uint32_t challenges, challenge_limit; /* in that second */
 };
 
 #define LAYER(c) ((c)->stack->tcp)

@@ -43,24 +43,22 @@ void tcp_reset_for(struct stack *stack, const struct tcp_segment *s)
         tcp_send_bare(stack, &tuple, 0, s->seq + segment_length(s), TCP_RST | TCP_ACK, 0, NULL, 0);
 }
 
-/* RFC 5961, 7: so many a second. The number varies from second to second: counting them must not tell an outsider whether
- * his guess was right (Cao et al. 2016, CVE-2016-5696). */
+/* RFC 5961, 7: so many a second. Each connection has a count of its own: one that all share tells whoever uses it up with
+ * a connection of his own whether his guess at another's was right (Cao et al. 2016, CVE-2016-5696), be the limit varied
+ * or not, since he may send a guess as often as it takes. */
 void tcp_challenge(struct connection *c)
 {
     struct stack *stack = c->stack;
-    struct tcp_layer *layer = stack->tcp;
     uint64_t second = now_us(stack) / 1000000;
-    if (layer->challenge_limit == 0 || layer->challenge_second != second) {
-        uint32_t half = (stack->limits.challenges_per_s + 1) / 2;
-        layer->challenge_second = second;
-        layer->challenges = 0;
-        layer->challenge_limit = half + (uint32_t)(siphash(stack->limits.key, &second, sizeof second) % (half + 1));
+    if (c->challenge_second != second) {
+        c->challenge_second = second;
+        c->challenges = 0;
     }
-    if (layer->challenges >= layer->challenge_limit) {
+    if (c->challenges >= stack->limits.challenges_per_s) {
         COUNT(stack, tcp_challenges_limited);
         return;
     }
-    layer->challenges++;
+    c->challenges++;
     COUNT(stack, tcp_challenges);
     tcp_send_ack(c);
 }

@@ -93,8 +93,8 @@ struct udp_socket *udp_of(struct stack *stack, int socket)
 
 int us_udp_open(struct stack *stack, uint16_t port)
 {
-    for (unsigned tries = 0; port == 0 && tries < 16384; tries++) {
-        uint16_t candidate = (uint16_t)(49152 + (stack->next_port++ & 16383));
+    for (unsigned tries = 0; port == 0 && tries <= UINT16_MAX; tries++) {
+        uint16_t candidate = (uint16_t)(49152 + (scramble(stack, stack->next_udp_port++, SCRAMBLE_UDP_PORT) & 16383));
         if (by_port(stack, candidate) == NULL)
             port = candidate;
     }

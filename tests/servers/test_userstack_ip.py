@@ -219,8 +219,9 @@ def test_a_closed_port_is_unreachable_but_not_too_often(script):
     assert error[34:36] == b"\x03\x03"
     assert checksum(error[34:]) == 0
     assert error[42:70] == udp(b"x" * 100, 99)[14:42], "the header and eight bytes are quoted"
-    assert sum(len(script.frame(udp(b"x", 99))) for _ in range(20)) == 4
-    assert script.drops("icmp_limited") == 16
+    more = sum(len(script.frame(udp(b"x", 99))) for _ in range(20))
+    assert 2 <= more <= 4, "five in a second, or somewhat fewer"
+    assert script.drops("icmp_limited") == 20 - more
 
 
 def test_bad_udp(script):
