@@ -26,6 +26,7 @@ static const struct cell {
     {"loss 5 % on a short path", {.loss = 0.05, .delay_us = 30}, 8000000, 0.01, 1.2},
     {"reordering within a host", {.reorder = 0.01, .reorder_us = 500, .delay_us = 30}, 16000000, 0.2, 1},
     {"loss 1 %, delay 50 ms", {.loss = 0.01, .delay_us = 50000}, 8000000, 0.7, 3},
+    {"a wide window", {.delay_us = 50000}, 40000000, 0.5, 1},
     {"reordering", {.reorder = 0.05, .reorder_us = 3000, .delay_us = 10000}, 16000000, 0.3, 1},
     {"reordering on a short path", {.reorder = 0.01, .reorder_us = 500, .delay_us = 500}, 16000000, 0.6, 1},
     {"duplication", {.duplicate = 0.05, .delay_us = 10000}, 16000000, 0.3, 1},

@@ -78,7 +78,7 @@ int us_local(struct stack *stack, int socket, struct us_endpoint *local);
  * again only after a us_write() has left it not so. */
 enum us_readiness {
     US_READABLE = 1, /* data, the end, an error; a connection to accept; a datagram */
-    US_WRITABLE = 2, /* room for a quarter of what a connection buffers, or an error */
+    US_WRITABLE = 2, /* room for a quarter of what a connection buffers, or for 64 KiB; or an error */
     US_ENDED = 4,    /* both sides have closed, or an error: reported unasked */
     US_PEER_CLOSED = 8, /* the peer has closed its side: nothing will come but what has */
     US_EDGE = 16,       /* an interest only */

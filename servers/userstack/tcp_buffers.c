@@ -3,7 +3,7 @@
  * limits: the sender's with its congestion window, the receiver's with what its caller reads in a round trip. */
 #include "tcp.h"
 
-enum { BEGIN_BYTES = 262144 };
+enum { BEGIN_BYTES = 262144, STEP_BYTES = 65536 };
 
 /* Rounding up to the scale may offer a little more, for which the stream has slots. */
 uint32_t tcp_receive_window(const struct connection *c)
@@ -46,8 +46,12 @@ uint32_t tcp_send_room(const struct connection *c)
 
 static bool wants_chunks(const struct connection *c) { return !pool_has_share(&LAYER(c)->chunks, c->send.held); }
 
-/* Room for a quarter of the buffer, not for every byte; and a chunk to begin with. */
-bool tcp_worth_writing(const struct connection *c) { return tcp_send_room(c) >= send_limit(c) / 4 && !wants_chunks(c); }
+/* Room for a quarter of the buffer, not for every byte, but of a large one for no more than 64 KiB: what has been freed and
+ * not been filled is missing from the flight. And a chunk to begin with. */
+bool tcp_worth_writing(const struct connection *c)
+{
+    return tcp_send_room(c) >= min_u32(send_limit(c) / 4, STEP_BYTES) && !wants_chunks(c);
+}
 
 /* The caller waits until it can write. What it waits for is not always an acknowledgment. */
 void tcp_wait_for_chunks(struct stack *stack, struct socket *socket)

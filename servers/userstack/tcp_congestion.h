@@ -15,17 +15,17 @@ struct tcp_window {
     } cubic;
 };
 
-/* Slow start, RFC 5681, 3.1, by bytes, up to 8 segments for an acknowledgment (RFC 9406, 4.2): who receives in batches
- * acknowledges in batches. Returns what is left for congestion avoidance. */
+/* Slow start, RFC 5681, 3.1, by bytes (RFC 3465), and without a limit for a single acknowledgment (L of RFC 9406, 4.2), as
+ * in Linux: who receives in batches acknowledges dozens of segments at once. Returns what is left for congestion avoidance. */
 static inline uint32_t tcp_slow_start(struct tcp_window *w, uint32_t acked)
 {
     if (w->cwnd >= w->ssthresh)
         return acked;
-    uint32_t counted = acked < 8 * w->mss ? acked : 8 * w->mss, room = w->ssthresh - w->cwnd;
-    if (counted < room)
-        room = counted;
+    uint32_t room = w->ssthresh - w->cwnd;
+    if (acked < room)
+        room = acked;
     w->cwnd += room;
-    return counted - room;
+    return acked - room;
 }
 
 struct tcp_congestion {
