@@ -294,7 +294,7 @@ def _completion(table: pd.DataFrame, count: float) -> str:
 
 def _timeouts(frame: pd.DataFrame, point: Point, count: float) -> str:
     table = userstack.completion(frame, point, "timeouts")
-    return fmt_number(float(table[count].mean()), 2) if count in table else MISSING
+    return fmt_integer(float(table[count].mean())) if count in table else MISSING
 
 
 def _longest(frame: pd.DataFrame, points: tuple[Point, Point] | None) -> str:
