@@ -221,13 +221,15 @@ def run_exchange(exchange: Exchange, round: int = 0, attempt: int = 1) -> Row:  
 class _Window:
     """What goes on on the CPUs from its making to its end: the switch's time, everybody else's, and what is idle.
 
-    Everybody else is who was there at its making; ``there`` are the columns of those of the exchange that were.
+    Everybody else is who was there at its making, but for what the kernel does for packets in threads of its own;
+    ``there`` are the columns of those of the exchange that were.
     """
 
     def __init__(self, crossing: Crossing, alone: bool, there: Sequence[str] = ("switch_cpu_s",)) -> None:
         self._switch = crossing.switch
         self._there = there
         self._others = Others() if alone else None
+        self._softirq_s = kernel_counters.softirq_threads_s()
         self._switch_s = self._switch.process.cpu_s() if self._switch else 0.0
         self._begin_s = time.monotonic()
         self._times = _cpu_times()
@@ -247,6 +249,7 @@ class _Window:
         row["cpu_busy_share"] = max(0.0, 1 - min(idle_s) / elapsed_s)
         if self._others is not None and (cores := self._others.cores()) is not None:
             used_s = sum(row[name] or 0.0 for name in self._there)
+            used_s += kernel_counters.softirq_threads_s() - self._softirq_s
             row["others_cores"] = max(0.0, cores - used_s / elapsed_s)
 
 

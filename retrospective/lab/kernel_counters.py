@@ -270,6 +270,16 @@ def _content(file: int | None) -> bytes:
         return b""
 
 
+def softirq_threads_s() -> float:
+    """CPU time of all CPUs' softirq threads so far: what they do is packets', whoever's those are."""
+    total_s = 0.0
+    for cpu in range(os.cpu_count() or 1):
+        thread = _ksoftirqd(cpu)
+        with contextlib.suppress(OSError, IndexError):
+            total_s += int(Path(f"/proc/{thread}/schedstat").read_text().split()[0]) / 1e9
+    return total_s
+
+
 def _ksoftirqd(cpu: int) -> int | None:
     """Process id of a CPU's softirq thread; ``None`` where a container hides kernel threads."""
     if cpu not in _KSOFTIRQD:

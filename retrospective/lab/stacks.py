@@ -27,9 +27,11 @@ from retrospective.lab.hosts import CLIENT, SERVER, Lab, Process, Usage
 from retrospective.lab.provenance import CPU_MAP
 from retrospective.lab.session import UNAVAILABLE, Rejected
 
-KERNEL, OURS, LWIP = STACKS = ("kernel", "ours", "lwip")
+#: lwIP both ways: called by the program itself, as ours is, and in a thread of its own behind messages, as its
+#: documentation has it for Debian's build.
+KERNEL, OURS, LWIP, LWIP_THREAD = STACKS = ("kernel", "ours", "lwip", "lwip-thread")
 #: What a program that is linked with a user-level stack has after its name.
-SUFFIX = {KERNEL: "", OURS: "-user", LWIP: "-lwip"}
+SUFFIX = {KERNEL: "", OURS: "-user", LWIP: "-lwip", LWIP_THREAD: "-lwip-thread"}
 LOOPBACK, VETH, VETH_PLAIN, SWITCH = PATHS = ("loopback", "veth", "veth (no offloads)", "switch")
 NEAR, FAR = "near", "far"
 ADDRESS = {NEAR: holder.ADDRESS[CLIENT], FAR: holder.ADDRESS[SERVER]}
@@ -52,7 +54,7 @@ def program(name: str, stack: str) -> str:
 
 def congestion(stack: str, wanted: str) -> str:
     """Congestion control that a stack uses when it is asked for one: lwIP has Reno's alone."""
-    return "reno" if stack == LWIP else wanted
+    return "reno" if stack in (LWIP, LWIP_THREAD) else wanted
 
 
 def absent(name: str) -> str:
@@ -357,6 +359,7 @@ __all__ = [
     "KERNEL",
     "LOOPBACK",
     "LWIP",
+    "LWIP_THREAD",
     "NEAR",
     "OURS",
     "PATHS",

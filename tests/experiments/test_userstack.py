@@ -8,7 +8,7 @@ import pytest
 from retrospective.experiments import userstack
 from retrospective.experiments.userstack import settings
 from retrospective.lab.exchange import FLOWS, ROLES
-from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, OURS, SWITCH
+from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, LWIP_THREAD, OURS, SWITCH
 
 
 def planned(name, **changes):
@@ -20,7 +20,7 @@ def planned(name, **changes):
     return found
 
 
-@pytest.mark.parametrize(("name", "most_s"), [("smoke", 6), ("quick", 75), ("paper", 40 * 60)])
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 6), ("quick", 75), ("paper", 45 * 60)])
 def test_a_profile_has_every_experiment_in_its_time(name, most_s):
     assert userstack.seconds(userstack.PROFILES[name]) < most_s
     assert set(planned(name)) == set(userstack.EXPERIMENTS)
@@ -75,7 +75,7 @@ def test_only_what_waits_runs_beside_others():
 def test_the_series_that_claims_are_made_of():
     found = planned("paper")
     series = {(exchange.design, exchange.path) for exchange, _ in found["replies"]}
-    assert {(KERNEL, LOOPBACK), (OURS, SWITCH), (LWIP, SWITCH)} <= series
+    assert {(KERNEL, LOOPBACK), (OURS, SWITCH), (LWIP, SWITCH), (LWIP_THREAD, SWITCH)} <= series
     assert {exchange.options["clients"] for exchange, _ in found["replies"]} == {64}
     assert {exchange.options["write_bytes"] for exchange, _ in found["bulk"]} == set(settings.WRITE_BYTES)
     for experiment in set(found) - {"where", "incast"}:  # of which nothing is judged; always the same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, OURS, SWITCH, VETH, VETH_PLAIN
+from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, LWIP_THREAD, OURS, SWITCH, VETH, VETH_PLAIN
 
 CHAPTER = "userstack"
 
@@ -18,6 +18,7 @@ SERIES = (
     (KERNEL, VETH_PLAIN),
     (OURS, SWITCH),
     (LWIP, SWITCH),
+    (LWIP_THREAD, SWITCH),
 )
 
 CONGESTIONS = ("cubic", "reno")
