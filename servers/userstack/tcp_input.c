@@ -154,6 +154,7 @@ static bool fin_acknowledged(struct connection *c)
 static void fin_arrives(struct connection *c)
 {
     c->rcv_nxt++;
+    c->hole_count = 0; /* text beyond its own end, from before: whoever sent it is not to be told that we have it */
     c->fin_received = c->ack_now = true;
     switch (c->state) {
     case TCP_ESTABLISHED:
