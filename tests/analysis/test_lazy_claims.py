@@ -279,7 +279,7 @@ def test_the_new_chapter_takes_nothing_from_what_is_said_of_the_other(paper):
         for claim in alone:
             if claim["chapter"] == chapter:
                 assert claim["verdict"] == whole[claim["id"]], claim["id"]
-            else:
+            elif claim["id"] != "U-conformance":  # packetdrill's run is no trial, and is recorded apart
                 assert claim["verdict"] == "not testable here"
 
 

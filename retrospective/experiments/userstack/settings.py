@@ -78,8 +78,8 @@ _DUPLICATED = {"duplicate": 0.01}
 _CORRUPTED = {"corrupt": 0.001}
 _LOSSES = {"0.1 %": 0.001, "1 %": 0.01, "5 %": 0.05}
 _DELAYS_MS = (10, 50)
-#: Cells that wait for time-outs and for what is delayed.
-_MANY = 12
+#: Cells that wait for time-outs and for what is delayed, and those which do little else.
+_MANY, _MOST = 12, 24
 
 #: Name of a cell -> what is done to every frame, each way and by lot for itself. A delay is one way's.
 IMPAIRMENTS: dict[str, Impairment] = {
@@ -90,7 +90,9 @@ IMPAIRMENTS: dict[str, Impairment] = {
     "delay 10 ms": Impairment(_delay(10), takes_s=1.5),
     "delay 50 ms": Impairment(_delay(50), at_a_time=2, takes_s=4.0),
     **{
-        f"loss {name}, delay {ms} ms": Impairment(_loss(share) | _delay(ms), at_a_time=_MANY)
+        f"loss {name}, delay {ms} ms": Impairment(
+            _loss(share) | _delay(ms), at_a_time=_MANY if share < 0.01 else _MOST
+        )
         for name, share in _LOSSES.items()
         for ms in _DELAYS_MS
     },
@@ -99,7 +101,7 @@ IMPAIRMENTS: dict[str, Impairment] = {
     "corruption": Impairment(_CORRUPTED, takes_s=1.0),
     "mix": Impairment(
         _loss(0.01) | _delay(10) | _REORDERED | {"reorder-us": 5000} | _DUPLICATED | _CORRUPTED,
-        at_a_time=_MANY,
+        at_a_time=_MOST,
     ),
 }
 
