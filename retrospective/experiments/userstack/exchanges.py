@@ -71,7 +71,7 @@ def bulk(profile: Profile) -> Iterator[Planned]:
                 "window_bytes": WINDOW_BYTES,
             }
             label = f"writes of {write_bytes:,} bytes"
-            yield _exchange(profile, "bulk", "transfer", stack, path, label, options), profile.bulk_rounds
+            yield _exchange(profile, "bulk", "transfer", stack, path, label, options), profile.rounds
 
 
 def rtt(profile: Profile) -> Iterator[Planned]:

@@ -38,10 +38,9 @@ class Profile:
     name: str
     rounds: int
     series: tuple[tuple[str, str], ...]
-    #: Seconds of each run; of bulk also sizes of writes, and in how many rounds.
+    #: Seconds of each run, and sizes of writes.
     write_bytes: tuple[int, ...]
     bulk_s: float
-    bulk_rounds: int
     rtt_s: float
     serve_s: float
     #: Of servers that sample themselves, and in how many rounds.
@@ -66,7 +65,6 @@ PROFILES = {
         series=((SERIES[0]), SERIES[3]),
         write_bytes=(16384,),
         bulk_s=0.1,
-        bulk_rounds=1,
         rtt_s=0.05,
         serve_s=0.1,
         where_s=0.2,
@@ -84,7 +82,6 @@ PROFILES = {
         series=(SERIES[0], SERIES[2], SERIES[3], SERIES[4]),
         write_bytes=(64, 1024, 16384),
         bulk_s=0.15,
-        bulk_rounds=3,
         rtt_s=0.1,
         serve_s=0.3,
         where_s=1.0,
@@ -101,7 +98,6 @@ PROFILES = {
         series=SERIES,
         write_bytes=WRITE_BYTES,
         bulk_s=0.4,
-        bulk_rounds=4,
         rtt_s=0.5,
         serve_s=1.0,
         where_s=2.0,
@@ -141,7 +137,7 @@ def profile_with(
         raise ValueError(f"a run lasts longer than {seconds} s")
     profile = PROFILES[name]
     if rounds:
-        profile = replace(profile, rounds=rounds, bulk_rounds=rounds, where_rounds=rounds)
+        profile = replace(profile, rounds=rounds, where_rounds=rounds)
     if seconds:
         profile = replace(
             profile, bulk_s=seconds, rtt_s=seconds, serve_s=seconds, where_s=seconds, cell_s=seconds
