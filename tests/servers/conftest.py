@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -328,3 +330,25 @@ def script() -> Iterator[Script]:
     one = Script()
     yield one
     one.close()
+
+
+@pytest.fixture
+def load_user(switch):
+    """Load from a stack of its own on the switch: what ``load-user`` reports of a server."""
+
+    def run(server, manifest, *words):
+        _, environment = switch.stack()
+        address = f"{server.address[0]}:{server.address[1]}"
+        always = ("--connect", address, "--files", manifest, "--warmup-s", 0.2)
+        done = subprocess.run(
+            [servers.binary("load-user"), *map(str, (*always, *words))],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run

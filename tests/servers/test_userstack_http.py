@@ -26,21 +26,6 @@ def server(serve, specweb):
     return serve(DESIGN, specweb.root, backlog=1024)
 
 
-def load_user(switch, server, manifest, *words):
-    _, environment = switch.stack()
-    always = ("--connect", f"{server.address[0]}:{server.address[1]}", "--files", manifest, "--warmup-s", 0.2)
-    done = subprocess.run(
-        [servers.binary("load-user"), *map(str, (*always, *words))],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_a_large_file_is_what_the_kernel_s_server_sends(serve, client, tmp_path):
     content = random.Random(7).randbytes(5_000_000)
     (tmp_path / "large.bin").write_bytes(content)
@@ -75,8 +60,8 @@ def test_two_hundred_at_a_time(server, client, specweb):
     ],
     ids=["closed", "closed-short", "open", "open-reset"],
 )
-def test_the_load_generator_on_a_stack_of_its_own(switch, server, specweb, words, eventually):
-    report = load_user(switch, server, specweb.manifest, *words, "--duration-s", 0.8, "--timeout-ms", 10_000)
+def test_the_load_generator_on_a_stack_of_its_own(load_user, server, specweb, words, eventually):
+    report = load_user(server, specweb.manifest, *words, "--duration-s", 0.8, "--timeout-ms", 10_000)
     assert report["bodies_verified"] == report["replies"] > 100
     for wrong in (
         *("bodies_mismatched", "lengths_mismatched", "replies_not_200", "connections_refused"),
@@ -139,11 +124,9 @@ def test_a_client_that_is_killed_holds_nobody_up(switch, serve, client, small, e
     assert server.stop() == 0
 
 
-def test_system_calls_are_those_that_were_made(switch, server, small, specweb):
+def test_system_calls_are_those_that_were_made(load_user, server, small, specweb):
     """Most turns of a busy loop need none, where the kernel's epoll makes more than two a reply."""
-    report = load_user(
-        switch, server, specweb.manifest, "--mode", "closed", "--clients", 64, "--duration-s", 0.5
-    )
+    report = load_user(server, specweb.manifest, "--mode", "closed", "--clients", 64, "--duration-s", 0.5)
     counters = server.counters()
     assert counters["replies"] >= report["replies"] > 0
     assert 0 < counters["system_calls"] < 2 * counters["replies"] + 2 * counters["getevents"]

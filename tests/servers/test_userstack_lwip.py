@@ -5,8 +5,6 @@ the comparison one: that the load generator gets every byte, and that no number 
 """
 
 import contextlib
-import json
-import os
 import random
 import subprocess
 import zlib
@@ -28,22 +26,6 @@ def server(serve, rival, small):
     return serve(rival, small.root, backlog=1024)
 
 
-def load_user(switch, server, manifest, *words):
-    """What ``load-user``, on a stack of its own, reports of the server."""
-    _, environment = switch.stack()
-    always = ("--connect", f"{server.address[0]}:{server.address[1]}", "--files", manifest, "--warmup-s", 0.2)
-    done = subprocess.run(
-        [servers.binary("load-user"), *map(str, (*always, *words))],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 WRONG = (
     *("bodies_mismatched", "lengths_mismatched", "replies_not_200", "connections_refused"),
     *("connections_reset", "connections_failed_other", "replies_timed_out"),
@@ -59,8 +41,8 @@ WRONG = (
     ],
     ids=["closed", "closed-short", "open"],
 )
-def test_a_stack_of_ours_gets_every_byte(switch, server, small, words):
-    report = load_user(switch, server, small.manifest, *words, "--duration-s", 0.8, "--timeout-ms", 10_000)
+def test_a_stack_of_ours_gets_every_byte(load_user, server, small, words):
+    report = load_user(server, small.manifest, *words, "--duration-s", 0.8, "--timeout-ms", 10_000)
     assert report["bodies_verified"] == report["replies"] > 100
     assert not {wrong: report[wrong] for wrong in WRONG if report[wrong] != 0}
     assert server.alive()

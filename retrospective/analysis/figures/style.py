@@ -391,3 +391,15 @@ def spread_labels(places: Sequence[float], apart: float, low: float, high: float
     found = np.empty(len(moved))
     found[order] = moved
     return [float(place) for place in found]
+
+
+def dot(cell: Axes, values: np.ndarray, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
+    """A level with its interval (``[value, low, high]``) on a line; ``faint`` is the reference machine's."""
+    if not np.isfinite(values[0]):
+        return
+    if faint:
+        cell.plot(values[0], y, marker="|", markersize=8, color=style["color"], alpha=0.55, zorder=2)
+        return
+    cell.plot(values[0], y, linestyle="none", **{"markersize": 4.6, **style}, zorder=4)
+    if np.isfinite(values[1]):
+        cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)

@@ -17,6 +17,7 @@ from retrospective.analysis.figures.style import (
     NothingToDraw,
     Site,
     common_entries,
+    dot,
     key,
     line,
     panels,
@@ -54,18 +55,6 @@ def _lines(cells: Sequence[Axes], names: Sequence[str]) -> None:
         cell.set_yticks(range(len(names)), names if cell is cells[0] else [""] * len(names))
         cell.tick_params(axis="y", length=0)
         cell.grid(axis="y", visible=False)
-
-
-def _dot(cell: Axes, values: np.ndarray, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
-    """A level with its interval (``[value, low, high]``)."""
-    if not np.isfinite(values[0]):
-        return
-    if faint:
-        cell.plot(values[0], y, marker="|", markersize=8, color=style["color"], alpha=0.55, zorder=2)
-        return
-    cell.plot(values[0], y, linestyle="none", markersize=4.6, **style, zorder=4)
-    if np.isfinite(values[1]):
-        cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)
 
 
 def _late(cell: Axes, found: pd.DataFrame, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
@@ -117,7 +106,7 @@ def shoot_out(site: Site, reference: Site | None = None) -> Figure:
                 if of_it.empty:
                     continue
                 faint, style = source is recorded, driver_style(series)
-                _dot(axes[0, n], level(tick_cpu_us(of_it)), y, style, faint=faint)
+                dot(axes[0, n], level(tick_cpu_us(of_it)), y, style, faint=faint)
                 _late(axes[1, n], of_it[of_it["measure"] == "lateness"], y, style, faint=faint)
         axes[0, n].set_title(f"{processes:g} × {timers.time_name(granularity)}")
     costs = [line.get_xdata()[0] for cell in axes[0] for line in cell.lines if len(line.get_xdata()) == 1]
@@ -164,7 +153,7 @@ def domain(site: Site, reference: Site | None = None) -> Figure:
                 continue
             faint, style = source is recorded, driver_style(series)
             burnt = mine[mine["measure"] == "cores"]
-            _dot(cores, np.array(mean_interval(numbers(burnt, "cores"))), y, style, faint=faint)
+            dot(cores, np.array(mean_interval(numbers(burnt, "cores"))), y, style, faint=faint)
             _late(late, mine[mine["measure"] == "lateness"], y, style, faint=faint)
     if not cores.lines:
         raise NothingToDraw("no valid trials of experiment 'domain' counted cores")

@@ -14,6 +14,7 @@ from retrospective.analysis.figures.style import (
     NothingToDraw,
     Site,
     common_entries,
+    dot,
     key,
     line,
     log_ticks,
@@ -22,7 +23,6 @@ from retrospective.analysis.figures.style import (
 )
 from retrospective.analysis.figures.timers_style import time_axis
 from retrospective.analysis.figures.userstack_style import (
-    dot,
     faint_entries,
     level,
     lines,

@@ -21,6 +21,7 @@ from retrospective.analysis.figures.style import (
     NothingToDraw,
     Site,
     common_entries,
+    dot,
     key,
     line,
     panels,
@@ -29,7 +30,6 @@ from retrospective.analysis.figures.style import (
 )
 from retrospective.analysis.figures.userstack_style import (
     ALGORITHM_STYLE,
-    dot,
     faint_entries,
     level,
     lines,

@@ -84,18 +84,6 @@ def lines(cell: Axes, names: list[str]) -> None:
     cell.grid(axis="y", visible=False)
 
 
-def dot(cell: Axes, values: np.ndarray, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
-    """A level with its interval, on a line; ``faint`` is the reference machine's."""
-    if not np.isfinite(values[0]):
-        return
-    if faint:
-        cell.plot(values[0], y, marker="|", markersize=8, color=style["color"], alpha=0.55, zorder=2)
-        return
-    cell.plot(values[0], y, linestyle="none", markersize=4.6, **style, zorder=4)
-    if np.isfinite(values[1]):
-        cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)
-
-
 def faint_entries(reference: Site | None) -> list[Entry]:
     """Legend entry of the dashes of the reference machine."""
     look = {"color": GREY, "marker": "|", "linestyle": "none", "alpha": 0.55}
