@@ -29,7 +29,7 @@ void attach_flush(struct attachment *attachment);
 void attach_wait(struct attachment *attachment, int64_t ns);
 /* The same without the flush: for a thread that only receives, while another sends. */
 void attach_sleep(struct attachment *attachment, int64_t ns);
-uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take */
+uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take, or kept no room for */
 uint64_t attach_system_calls(const struct attachment *attachment); /* made so far, to send, to wake and to wait */
 
 #endif

@@ -71,6 +71,6 @@ static void wait_packet(struct attachment *a, int64_t ns)
     ppoll(&readable, 1, duration(&room, ns), NULL);
 }
 
-static uint64_t lost(const struct attachment *a) { return packet_ring_lost(ring_of(a)); }
+static uint64_t lost(const struct attachment *a) { return packet_ring_lost(ring_of(a)) + packet_ring_missed(ring_of(a)); }
 
 const struct attachment_kind attach_packet = {"packet", open_packet, close_packet, receive, flush, wait_packet, lost};

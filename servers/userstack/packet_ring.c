@@ -14,14 +14,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SLOT_BYTES = 4096, BLOCK_BYTES = 65536, BLOCKS = 64, SLOTS = BLOCK_BYTES / SLOT_BYTES * BLOCKS, BATCH = 128 };
+/* In: as many as a switch's ring has, so that a window of 4 MiB fits, which a kernel may send at once while nobody looks. */
+enum { SLOTS = 4096, SLOT_BYTES = 2048, BLOCK_BYTES = 65536, HEADER_ROOM = 96, BATCH = 128 };
 
 struct packet_ring {
     int socket;
     uint8_t *slots;
-    uint32_t next;
+    uint32_t slot_bytes, next;
     unsigned queued;
-    uint64_t lost, calls;
+    uint64_t lost, missed, calls;
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH];
     uint8_t frames[BATCH][WIRE_FRAME_MAX];
@@ -90,12 +91,15 @@ struct packet_ring *packet_ring_open(const char *interface, uint8_t mac[6], uint
     setsockopt(r->socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on);
     setsockopt(r->socket, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on);
     setsockopt(r->socket, SOL_SOCKET, SO_SNDBUF, &most, sizeof most); /* the kernel cuts it to wmem_max */
-    struct tpacket_req ring = {
-        .tp_block_size = BLOCK_BYTES, .tp_block_nr = BLOCKS, .tp_frame_size = SLOT_BYTES, .tp_frame_nr = SLOTS};
+    r->slot_bytes = HEADER_ROOM + WIRE_ETHERNET_BYTES + *mtu <= SLOT_BYTES ? SLOT_BYTES : 2 * SLOT_BYTES;
+    struct tpacket_req ring = {.tp_block_size = BLOCK_BYTES,
+                               .tp_block_nr = SLOTS / (BLOCK_BYTES / r->slot_bytes),
+                               .tp_frame_size = r->slot_bytes,
+                               .tp_frame_nr = SLOTS};
     if (setsockopt(r->socket, SOL_PACKET, PACKET_VERSION, &version, sizeof version) ||
         setsockopt(r->socket, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring))
         return refuse(r, error, error_bytes, "packet ring", "");
-    r->slots = mmap(NULL, (size_t)BLOCK_BYTES * BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, r->socket, 0);
+    r->slots = mmap(NULL, (size_t)SLOTS * r->slot_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->socket, 0);
     if (r->slots == MAP_FAILED) {
         r->slots = NULL;
         return refuse(r, error, error_bytes, "packet ring", "");
@@ -115,7 +119,7 @@ struct packet_ring *packet_ring_open(const char *interface, uint8_t mac[6], uint
 void packet_ring_close(struct packet_ring *r)
 {
     if (r->slots != NULL)
-        munmap(r->slots, (size_t)BLOCK_BYTES * BLOCKS);
+        munmap(r->slots, (size_t)SLOTS * r->slot_bytes);
     if (r->socket >= 0)
         close(r->socket);
     free(r);
@@ -123,7 +127,7 @@ void packet_ring_close(struct packet_ring *r)
 
 static struct tpacket2_hdr *slot(const struct packet_ring *r)
 {
-    return (struct tpacket2_hdr *)(void *)(r->slots + (size_t)r->next * SLOT_BYTES);
+    return (struct tpacket2_hdr *)(void *)(r->slots + (size_t)r->next * r->slot_bytes);
 }
 
 /* The frame was written before its status. */
@@ -131,11 +135,22 @@ static uint32_t status(const struct packet_ring *r) { return __atomic_load_n(&sl
 
 bool packet_ring_ready(const struct packet_ring *r) { return status(r) & TP_STATUS_USER; }
 
+/* Reading them sets them to zero, and ends the mark that there are any. */
+static void count_missed(struct packet_ring *r)
+{
+    struct tpacket_stats counts;
+    socklen_t bytes = sizeof counts;
+    if (getsockopt(r->socket, SOL_PACKET, PACKET_STATISTICS, &counts, &bytes) == 0)
+        r->missed += counts.tp_drops;
+}
+
 bool packet_ring_next(struct packet_ring *r, struct packet_frame *frame)
 {
     uint32_t now = status(r);
     if (!(now & TP_STATUS_USER))
         return false;
+    if (now & TP_STATUS_LOSING)
+        count_missed(r);
     struct tpacket2_hdr *header = slot(r);
     /* A frame longer than its slot is longer than any MTU here: its length says so, and it is dropped unread. */
     frame->bytes = (const uint8_t *)header + header->tp_mac;
@@ -154,5 +169,7 @@ void packet_ring_release(struct packet_ring *r)
 int packet_ring_descriptor(const struct packet_ring *r) { return r->socket; }
 
 uint64_t packet_ring_lost(const struct packet_ring *r) { return r->lost; }
+
+uint64_t packet_ring_missed(const struct packet_ring *r) { return r->missed; }
 
 uint64_t packet_ring_calls(const struct packet_ring *r) { return r->calls; }

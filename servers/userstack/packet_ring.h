@@ -40,7 +40,8 @@ void packet_ring_commit(void *ring, uint32_t bytes);
 void packet_ring_flush(struct packet_ring *ring);
 
 int packet_ring_descriptor(const struct packet_ring *ring); /* to poll for reading */
-uint64_t packet_ring_lost(const struct packet_ring *ring);  /* frames that the kernel would not take */
-uint64_t packet_ring_calls(const struct packet_ring *ring); /* system calls that were made to send */
+uint64_t packet_ring_lost(const struct packet_ring *ring);   /* frames that the kernel would not take */
+uint64_t packet_ring_missed(const struct packet_ring *ring); /* frames that came while the ring was full */
+uint64_t packet_ring_calls(const struct packet_ring *ring);  /* system calls that were made to send */
 
 #endif

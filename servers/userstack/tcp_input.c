@@ -90,6 +90,13 @@ static bool is_old_duplicate(const struct connection *c, const struct tcp_segmen
            c->stack->now - c->ts_recent_at < ticks_of_ms(c->stack, UINT64_C(24) * 86400 * 1000);
 }
 
+/* Refused, but its sender is to learn that it was sent twice: the original, which was late, or again for nothing. */
+static void report_known(struct connection *c, const struct tcp_segment *s)
+{
+    if (s->bytes > 0 && seq_upto(s->seq + s->bytes, c->rcv_nxt))
+        tcp_came_twice(c, s->seq, s->seq + s->bytes);
+}
+
 /* The table of 3.10.7.4. A segment without length may lie just beyond the window: that of a peer whose data, which
  * filled it, were lost. */
 static bool acceptable(const struct connection *c, const struct tcp_segment *s)
@@ -203,6 +210,7 @@ static bool believed(struct connection *c, struct tcp_segment *s)
         }
         if (is_old_duplicate(c, s)) {
             COUNT_DROP(stack, tcp_paws);
+            report_known(c, s);
             tcp_send_ack(c);
             return false;
         }
@@ -226,8 +234,7 @@ static bool believed(struct connection *c, struct tcp_segment *s)
     }
     if (!acceptable(c, s)) {
         COUNT_DROP(stack, tcp_window);
-        if (s->bytes > 0 && seq_upto(s->seq + s->bytes, c->rcv_nxt))
-            tcp_came_twice(c, s->seq, s->seq + s->bytes);
+        report_known(c, s);
         if (segment_length(s) > 0)
             tcp_send_ack(c);
         else

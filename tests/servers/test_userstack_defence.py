@@ -26,6 +26,16 @@ def test_paws(script):
     assert script.drops("tcp_no_timestamp") == 1
 
 
+def test_what_paws_refuses_is_reported_as_known(script):
+    """Who sent it twice, since it was late, learns so: the original came after what was sent again."""
+    peer = script.open().accepted(timestamps=True, sack=True)
+    base = peer.seq
+    peer.send("A", b"sent again", tsval=200000)
+    (ack,) = peer.send("A", b"sent again", seq=base, tsval=150000)
+    assert script.drops("tcp_paws") == 1
+    assert (ack.ack, ack.sack) == (base + 10, ((base, base + 10),))
+
+
 def test_a_reset_must_hit_the_left_edge(script):
     peer = script.open().accepted()
     for offset in (1, 1000, 60000):

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -79,6 +80,24 @@ def expected(data):
 def pattern(size):
     period = bytes(i * 31 % 251 for i in range(251))
     return (period * (size // 251 + 1))[:size]
+
+
+def test_what_the_switch_is_too_late_for_is_counted(tmp_path, eventually):
+    frames = 5000  # more than the kernel keeps for it
+    with switched(tmp_path, eventually) as (lab, switch, stack):
+        host = stack(ADDRESSES[0])
+        with lab.socket(SERVER, socket.SOCK_DGRAM) as peer:
+            assert echoed(lab, ADDRESSES[0], b"before") == expected(b"before")
+            switch.process.send_signal(signal.SIGSTOP)
+            for _ in range(frames):
+                peer.sendto(b"x" * 1400, (ADDRESSES[0], DISCARD))
+            switch.process.send_signal(signal.SIGCONT)
+        assert echoed(lab, ADDRESSES[0], b"after it") == expected(b"after it")
+        host.end()
+        ledger = switch.end()
+    missed = ledger["port.uplink0.drop_missed"]
+    assert 500 < missed < frames - 4000
+    assert ledger["port.uplink0.frames_in"] >= 4000
 
 
 def test_the_kernel_opens_and_the_ledger_agrees(tmp_path, eventually):

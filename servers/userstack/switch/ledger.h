@@ -37,6 +37,7 @@
     X(drop_flood)      /* for several ports, too many a second */                                                      \
     X(drop_ring_full)  /* the receiver's ring, that of this port */                                                    \
     X(drop_carrier)    /* the kernel would not take it, of an uplink */                                                \
+    X(drop_missed)     /* the switch was too late to take it out of the kernel's ring, of an uplink */                 \
     X(drop_loss)       /* impairments, of frames that this port has sent, from here on */                              \
     X(drop_queue)      /* no room before a wire of limited rate */                                                     \
     X(drop_pool)       /* too many were on their way */                                                                \

@@ -104,7 +104,7 @@ static unsigned take_from_uplink(struct fabric *f, struct port *port)
 {
     struct packet_frame packet;
     struct frame frame;
-    uint64_t bytes_in = 0;
+    uint64_t bytes_in = 0, missed = packet_ring_missed(port->packets);
     unsigned n = 0;
     for (; n < PORT_BATCH && packet_ring_next(port->packets, &packet); n++) {
         if (packet.length > WIRE_FRAME_MAX) {
@@ -118,6 +118,7 @@ static unsigned take_from_uplink(struct fabric *f, struct port *port)
     }
     LEDGER_ADD(port->ledger, frames_in, n);
     LEDGER_ADD(port->ledger, bytes_in, bytes_in);
+    LEDGER_ADD(port->ledger, drop_missed, packet_ring_missed(port->packets) - missed);
     return n;
 }
 
