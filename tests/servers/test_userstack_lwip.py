@@ -6,12 +6,14 @@ the comparison one: that the load generator gets every byte, and that no number 
 
 import contextlib
 import random
+import socket
 import subprocess
 import zlib
 
 import pytest
 
 import servers
+from retrospective.lab.holder import SERVER
 
 PATIENCE_S = 60
 
@@ -66,6 +68,33 @@ def test_connections_are_not_limited_by_the_library(server, client):
         clients = [stack.enter_context(client(server.address, PATIENCE_S)) for _ in range(200)]
         assert len({zlib.crc32(c.ask("/1k.bin").body) for c in clients}) == 1
         assert server.counters()["connections_peak"] == 200
+
+
+def test_a_port_comes_again_before_two_minutes_are_over(switch, load_user, server, small):
+    """What closes first keeps TIME-WAIT: as many as our stack, the oldest of which gives way."""
+
+    def visit(patience_s=PATIENCE_S):
+        with switch.lab.socket(SERVER) as kernel:
+            kernel.settimeout(patience_s)
+            kernel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kernel.bind(("", 4321))
+            kernel.connect(server.address)
+            kernel.sendall(b"HEAD /1k.bin HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while piece := kernel.recv(4096):
+                answer += piece
+            return answer.split(maxsplit=2)[1]
+
+    assert visit() == b"200"
+    with pytest.raises(OSError, match=r"refused|timed out"):
+        visit(0.3)
+    once = ("--mode", "closed", "--clients", 64, "--requests-per-connection", 1, "--timeout-ms", 10_000)
+    come = 0
+    while come < 6000:
+        report = load_user(server, small.manifest, *once, "--duration-s", 0.4)
+        assert not {wrong: report[wrong] for wrong in WRONG if report[wrong] != 0}
+        come += report["connections_completed"]
+    assert visit() == b"200"
 
 
 @pytest.mark.parametrize("name", ["epoll-lwip", "load-lwip", "traffic-lwip-thread"])

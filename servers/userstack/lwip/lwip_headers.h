@@ -10,7 +10,7 @@
 #include <lwip/pbuf.h>
 #include <lwip/tcp.h>
 #include <lwip/tcpip.h>
-#include <lwip/priv/tcp_priv.h> /* tcp_active_pcbs */
+#include <lwip/priv/tcp_priv.h> /* tcp_active_pcbs, tcp_tw_pcbs */
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>
 

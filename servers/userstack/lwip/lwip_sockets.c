@@ -16,7 +16,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { LAST_MS = 1000 }; /* after exit() */
+enum {
+    LAST_MS = 1000,    /* after exit() */
+    COUNT_EVERY = 256, /* closes: TIME-WAITs are counted by walking along all of them */
+};
 
 static struct {
     bool started;
@@ -28,6 +31,7 @@ static struct {
     struct lwip_socket ready; /* the list's head */
     int bell;                 /* with lwIP's thread: what wakes the program, if it is */
     bool asleep;
+    uint32_t closes; /* since TIME-WAITs were counted last */
 } all; /* as lwIP itself: one for the process */
 
 /* A program's end is the stack's: it goes on until what was sent is acknowledged. */
@@ -79,6 +83,11 @@ bool lwip_is_own(const struct sockaddr_in *address)
 {
     uint32_t ip = ntohl(address->sin_addr.s_addr);
     return ip == INADDR_ANY || ip == all.options.address.ip;
+}
+
+void lwip_resolve(const struct sockaddr_in *destination)
+{
+    netif_attach_resolve(&all.host, destination->sin_addr.s_addr);
 }
 
 struct lwip_socket *socket_at(int number)
@@ -146,6 +155,27 @@ void socket_detach(struct lwip_socket *socket)
     tcp_recv(pcb, NULL);
     tcp_sent(pcb, NULL);
     tcp_err(pcb, NULL);
+}
+
+/* As many TIME-WAITs as our stack keeps, the oldest end. lwIP's own bound is its pool of connections, which takes from
+ * TIME-WAIT when it is empty (tcp_kill_timewait()); Debian's library has malloc() in place of pools, so they last for all
+ * of their 2 minutes, and who comes from a port again is refused meanwhile. The latest is the list's first. */
+void lwip_bound_time_waits(void)
+{
+    uint32_t most = all.options.limits.time_waits;
+    if (++all.closes < COUNT_EVERY)
+        return;
+    all.closes = 0;
+    struct tcp_pcb *first = tcp_tw_pcbs, *last = first;
+    for (uint32_t kept = 1; last != NULL && kept < most; kept++)
+        last = last->next;
+    if (last == NULL)
+        return;
+    tcp_tw_pcbs = last->next; /* each is then the first: removing one from a list's end walks along the list */
+    last->next = NULL;
+    while (tcp_tw_pcbs != NULL)
+        tcp_abort(tcp_tw_pcbs); /* of a TIME-WAIT: freed, no reset is sent */
+    tcp_tw_pcbs = first;
 }
 
 void socket_changed(struct lwip_socket *socket)

@@ -45,6 +45,9 @@ void socket_free(struct lwip_socket *socket);      /* with what it has received;
 void socket_detach(struct lwip_socket *socket);    /* lwIP forgets the socket, and it the connection */
 void socket_changed(struct lwip_socket *socket);   /* it may be ready now */
 
+void lwip_resolve(const struct sockaddr_in *destination); /* before a SYN to it */
+void lwip_bound_time_waits(void); /* after an orderly close */
+
 void socket_enqueue(struct lwip_socket *listener, struct lwip_socket *socket);
 struct lwip_socket *socket_dequeue(struct lwip_socket *listener);
 

@@ -11,8 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { PATIENCE = 1000 }; /* times that a full mailbox is waited for */
+enum {
+    PATIENCE = 1000,    /* times that a full mailbox is waited for */
+    RESOLVE_US = 500,   /* once that a neighbour is waited for */
+    RESOLVE_TIMES = 200,
+};
 
 /* linkoutput of the netif: the frame is complete, Ethernet header included. */
 static err_t transmit(struct netif *netif, struct pbuf *frame)
@@ -221,4 +226,26 @@ void netif_attach_wait(struct netif_attach *host, int64_t ns)
     if (due_ms != SYS_TIMEOUTS_SLEEPTIME_INFINITE && (ns < 0 || due_ns < ns))
         ns = due_ns;
     attach_wait(host->attachment, ns);
+}
+
+void netif_attach_resolve(struct netif_attach *host, uint32_t ip)
+{
+    ip4_addr_t next = {ip};
+    const ip4_addr_t *found;
+    struct eth_addr *hardware;
+    if (!ip4_addr_netcmp(&next, netif_ip4_addr(&host->netif), netif_ip4_netmask(&host->netif)))
+        next = *netif_ip4_gw(&host->netif);
+    for (int i = 0; i < RESOLVE_TIMES && etharp_find_addr(&host->netif, &next, &hardware, &found) < 0; i++) {
+        if (i == 0 && etharp_query(&host->netif, &next, NULL) != ERR_OK)
+            return; /* there is no such neighbour */
+        netif_attach_flush(host);
+#if LWIP_THREADED
+        netif_attach_unlock();
+        usleep(RESOLVE_US);
+        netif_attach_lock();
+#else
+        netif_attach_wait(host, RESOLVE_US * INT64_C(1000));
+        netif_attach_turn(host);
+#endif
+    }
 }

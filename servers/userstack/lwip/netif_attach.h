@@ -50,4 +50,9 @@ void netif_attach_flush(struct netif_attach *host);
 /* Send; sleep until a frame or lwIP's next timer, at most so many nanoseconds (below 0: without limit), or a signal. */
 void netif_attach_wait(struct netif_attach *host, int64_t ns);
 
+/* Wait a little, at most, until lwIP knows the hardware address behind an IP address, in network order. It keeps one
+ * packet for who it does not know, the latest (ARP_QUEUEING, 0): of several SYNs all but that one were lost, and each is
+ * sent again after 3 s. */
+void netif_attach_resolve(struct netif_attach *host, uint32_t ip);
+
 #endif

@@ -11,7 +11,8 @@
  * replies: segments of 1,460 bytes, window and send buffer of 65,535 with window scaling, memory and connections from
  * malloc() without a limit of their own, checksums made while copying and always verified. What it does not have: SACK,
  * timestamps, a hash for connections (a list, the last one found first), a backlog (TCP_LISTEN_BACKLOG; it is kept here),
- * statistics, an RTO or a delayed ACK finer than its timers of 500 and 250 ms; and TIME-WAIT lasts 2 minutes.
+ * statistics, an RTO or a delayed ACK finer than its timers of 500 and 250 ms. TIME-WAIT lasts 2 minutes: of those as many
+ * are kept as ours keeps (lwip_bound_time_waits()).
  */
 #include "lwip_sockets.h"
 
@@ -189,6 +190,7 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
         socket_free(socket);
         return failure(ENOBUFS);
     }
+    lwip_resolve(destination);
     adopt(socket, pcb);
     socket->connecting = true;
     const ip_addr_t from = IPADDR4_INIT(source == NULL ? INADDR_ANY : source->sin_addr.s_addr),
@@ -379,6 +381,8 @@ static void end_connection(struct lwip_socket *socket, bool reset)
     socket_detach(socket);
     if (pcb != NULL && (reset || tcp_close(pcb) != ERR_OK))
         tcp_abort(pcb);
+    else if (pcb != NULL)
+        lwip_bound_time_waits();
     socket_free(socket);
 }
 
