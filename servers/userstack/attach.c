@@ -33,6 +33,12 @@ void attach_wait(struct attachment *attachment, int64_t ns)
 
 void attach_sleep(struct attachment *attachment, int64_t ns) { attachment->kind->wait(attachment, ns); }
 
+int attach_bell(const struct attachment *attachment) { return attachment->kind->bell(attachment); }
+
+bool attach_rests(struct attachment *attachment) { return attachment->kind->rests(attachment); }
+
+void attach_rouses(struct attachment *attachment) { attachment->kind->rouses(attachment); }
+
 uint64_t attach_lost(const struct attachment *attachment) { return attachment->kind->lost(attachment); }
 
 uint64_t attach_system_calls(const struct attachment *attachment) { return attachment->system_calls; }

@@ -9,6 +9,8 @@
 
 #include "stack.h"
 
+#include <stdbool.h>
+
 struct attachment;
 
 /* NULL, with one line in *error that says what to do. The wire is filled in, and serves until attach_close(). */
@@ -29,6 +31,11 @@ void attach_flush(struct attachment *attachment);
 void attach_wait(struct attachment *attachment, int64_t ns);
 /* The same without the flush: for a thread that only receives, while another sends. */
 void attach_sleep(struct attachment *attachment, int64_t ns);
+/* For who waits for several at a time: a descriptor that becomes readable, by its edge, when a frame comes after
+ * attach_rests() was true; false: there is one already, do not sleep. attach_rouses() ends it. */
+int attach_bell(const struct attachment *attachment);
+bool attach_rests(struct attachment *attachment);
+void attach_rouses(struct attachment *attachment);
 uint64_t attach_lost(const struct attachment *attachment); /* frames that the carrier would not take, or kept no room for */
 uint64_t attach_system_calls(const struct attachment *attachment); /* made so far, to send, to wake and to wait */
 

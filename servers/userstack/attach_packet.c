@@ -73,4 +73,11 @@ static void wait_packet(struct attachment *a, int64_t ns)
 
 static uint64_t lost(const struct attachment *a) { return packet_ring_lost(ring_of(a)) + packet_ring_missed(ring_of(a)); }
 
-const struct attachment_kind attach_packet = {"packet", open_packet, close_packet, receive, flush, wait_packet, lost};
+static int bell(const struct attachment *a) { return packet_ring_descriptor(ring_of(a)); }
+
+static bool rests(struct attachment *a) { return !packet_ring_ready(ring_of(a)); }
+
+static void rouses(struct attachment *a) { (void)a; }
+
+const struct attachment_kind attach_packet = {"packet",    open_packet, close_packet, receive, flush,
+                                              wait_packet, lost,        bell,         rests,   rouses};

@@ -248,4 +248,11 @@ static void wait_switch(struct attachment *attachment, int64_t ns)
 
 static uint64_t lost(const struct attachment *a) { return ((const struct attached_switch *)a)->lost; }
 
-const struct attachment_kind attach_switch = {"switch", open_switch, close_switch, receive, flush, wait_switch, lost};
+static int bell(const struct attachment *a) { return ((const struct attached_switch *)a)->bell; }
+
+static bool rests(struct attachment *a) { return consumer_sleeps(&of(a)->in); }
+
+static void rouses(struct attachment *a) { consumer_wakes(&of(a)->in); }
+
+const struct attachment_kind attach_switch = {"switch",    open_switch, close_switch, receive, flush,
+                                              wait_switch, lost,        bell,         rests,   rouses};

@@ -15,6 +15,9 @@ struct attachment_kind {
     void (*flush)(struct attachment *attachment);
     void (*wait)(struct attachment *attachment, int64_t ns); /* flushed */
     uint64_t (*lost)(const struct attachment *attachment);
+    int (*bell)(const struct attachment *attachment);
+    bool (*rests)(struct attachment *attachment);
+    void (*rouses)(struct attachment *attachment);
 };
 extern const struct attachment_kind attach_packet, attach_switch;
 

@@ -1,26 +1,32 @@
-/* stackincast.c: many answer one at once, through a switch port with a shallow queue: incast, in virtual time.
+/* stackincast.c: many answer one at once, through a switch port with a shallow queue: incast, in virtual time or, with
+ * --live, through the switch and by the clock.
  *
- *     stackincast --senders N [--min-rto-us N] [--tick-us N] …   (--help has all)
+ *     stackincast --senders N [--live] [--min-rto-us N] [--tick-us N] …   (--help has all)
  *
  * A block is striped over all senders, and the next is asked for when the last byte of this one has come (Vasudevan et al.,
  * SIGCOMM 2009, 2). When a whole flight of one sender is lost, all wait for its time-out, which is why its minimum and the
- * clock's granularity decide. Every host is a stack of ours (net.h): the same options give the same numbers. Prints
- * `key value` lines, times in microseconds. */
+ * clock's granularity decide. Every host is a stack of ours (net.h); in virtual time the same options give the same numbers.
+ * Prints `key value` lines, times in microseconds. */
 #include "arguments.h"
 #include "net.h"
 #include "socket.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { PORT = 80, EVENTS = 64, PATIENCE_S = 1000 };
+enum { PORT = 80, EVENTS = 64, PATIENCE_S = 1000, LIVE_PATIENCE_S = 30 };
 
 static struct {
-    uint64_t senders, bytes, rounds, rate_bps, queue, delay_us, min_rto_us, tick_us, delayed_ack_us, tail_probes;
+    uint64_t senders, bytes, rounds, min_rto_us, delayed_ack_us, tail_probes;
     const char *congestion;
-} options = {.senders = 8, .bytes = 1 << 20, .rounds = 20, .rate_bps = 1000000000, .queue = 64, .delay_us = 20,
-             .min_rto_us = 200000, .tick_us = 10, .delayed_ack_us = 40000, .congestion = "cubic"};
+    bool live;
+    struct net_settings net;
+} options = {.senders = 8, .bytes = 1 << 20, .rounds = 20, .min_rto_us = 200000, .delayed_ack_us = 40000,
+             .congestion = "cubic",
+             .net = {.rate_bps = 1000000000, .up_rate_bps = UINT64_MAX, .queue = 64, .delay_us = 20, .tick_us = 10,
+                     .cpu = NET_ANY_CPU, .switch_cpu = NET_ANY_CPU}};
 
 struct end { /* of one connection; the receiver is host 0, and has the other end of each */
     int listener, socket; /* the sender's */
@@ -33,7 +39,11 @@ struct incast {
     struct end ends[NET_HOSTS]; /* by the sender's host, from 1 */
 };
 
-static struct stack *stack_of(const struct incast *in, uint32_t host) { return in->net->hosts[host].stack; }
+struct recovery {
+    uint64_t timeouts, fast_recoveries, probes, again;
+};
+
+static struct stack *stack_of(const struct incast *in, uint32_t host) { return in->net->stacks[host]; }
 
 static void add_host(struct incast *in, bool receives)
 {
@@ -49,8 +59,9 @@ static void add_host(struct incast *in, bool receives)
     limits.delayed_ack_us = (uint32_t)options.delayed_ack_us;
     limits.tail_probes = (uint32_t)options.tail_probes;
     limits.congestion = options.congestion;
-    if (net_add(in->net, &limits) < 0)
-        fail(errno == EINVAL ? 2 : 1, "no stack: %s", errno == EINVAL ? "a limit is out of range" : strerror(errno));
+    char error[256];
+    if (net_add(in->net, &limits, error, sizeof error) != 0)
+        fail(1, "%s", error);
 }
 
 /* What a sender owes, as far as there is room. */
@@ -121,9 +132,10 @@ static void connect_all(struct incast *in)
 
 static uint64_t round_us(struct incast *in)
 {
-    uint64_t began = in->net->now_ns;
+    const uint64_t patience_s = options.live ? LIVE_PATIENCE_S : PATIENCE_S;
     uint32_t through = 0;
     net_wake(in->net, 0);
+    uint64_t began = in->net->now_ns;
     for (uint32_t i = 1; i < in->net->count; i++) {
         in->ends[i].got = 0;
         us_write(stack_of(in, 0), in->ends[i].receiver, "?", 1, false);
@@ -131,32 +143,40 @@ static uint64_t round_us(struct incast *in)
     while (through < options.senders) {
         step(in);
         through += receive(in);
-        if (in->net->now_ns - began > PATIENCE_S * UINT64_C(1000000000))
-            fail(1, "a block has not come within %d s of virtual time", PATIENCE_S);
+        if (in->net->now_ns - began > patience_s * UINT64_C(1000000000))
+            fail(1, "a block has not come within %llu s", (unsigned long long)patience_s);
     }
     return (in->net->now_ns - began) / 1000;
 }
 
-static void print(const struct incast *in, uint64_t sum_us, uint64_t longest_us)
+/* Of all senders. Before the net is closed. */
+static struct recovery count(const struct incast *in)
 {
-    uint64_t timeouts = 0, recoveries = 0, probes = 0, again = 0, bytes = options.bytes / options.senders * options.senders;
+    struct recovery r = {0};
     for (uint32_t i = 1; i < in->net->count; i++) {
         const struct stack_counters *c = stack_counters(stack_of(in, i));
-        timeouts += c->tcp_timeouts;
-        recoveries += c->tcp_fast_recoveries;
-        probes += c->tcp_tail_probes;
-        again += c->tcp_retransmitted;
+        r.timeouts += c->tcp_timeouts;
+        r.fast_recoveries += c->tcp_fast_recoveries;
+        r.probes += c->tcp_tail_probes;
+        r.again += c->tcp_retransmitted;
     }
+    return r;
+}
+
+static void print(uint64_t sum_us, uint64_t longest_us, const struct recovery *r, const struct net_counts *net)
+{
+    uint64_t bytes = options.bytes / options.senders * options.senders;
     const struct {
         const char *key;
         uint64_t value;
     } lines[] = {
-        {"senders", options.senders}, {"bytes", bytes}, {"rounds", options.rounds}, {"queue_frames", options.queue},
-        {"min_rto_us", options.min_rto_us}, {"tick_us", options.tick_us}, {"tail_probes", options.tail_probes},
+        {"senders", options.senders}, {"bytes", bytes}, {"rounds", options.rounds}, {"queue_frames", options.net.queue},
+        {"min_rto_us", options.min_rto_us}, {"tick_us", options.net.tick_us}, {"tail_probes", options.tail_probes},
         {"completion_us", sum_us / options.rounds}, {"longest_us", longest_us},
         {"goodput_bytes_per_s", sum_us == 0 ? 0 : bytes * options.rounds * 1000000 / sum_us},
-        {"timeouts", timeouts}, {"fast_recoveries", recoveries}, {"probes_sent", probes}, {"retransmitted", again},
-        {"dropped", in->net->drops},
+        {"timeouts", r->timeouts}, {"fast_recoveries", r->fast_recoveries}, {"probes_sent", r->probes},
+        {"retransmitted", r->again}, {"dropped", net->dropped}, {"lost", net->lost}, {"cpu_us", net->cpu_us},
+        {"switch_cpu_us", net->switch_cpu_us},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         printf("%s %llu\n", lines[i].key, (unsigned long long)lines[i].value);
@@ -164,26 +184,33 @@ static void print(const struct incast *in, uint64_t sum_us, uint64_t longest_us)
 
 int main(int argc, char **argv)
 {
+    struct net_settings *net = &options.net;
     const struct argument table[] = {
         {"senders", ARGUMENT_INTEGER, &options.senders, 1, NET_HOSTS - 1, "N", "hosts that answer at once (8)"},
         {"bytes", ARGUMENT_INTEGER, &options.bytes, NET_HOSTS, 1 << 30, "N", "block, striped over all (1,048,576)"},
         {"rounds", ARGUMENT_INTEGER, &options.rounds, 1, 100000, "N", "blocks, one after the other (20)"},
-        {"rate-bps", ARGUMENT_INTEGER, &options.rate_bps, 1000000, 100e9, "N", "of every link (1,000,000,000)"},
-        {"queue", ARGUMENT_INTEGER, &options.queue, 1, 8192, "FRAMES", "full ones that a switch port holds (64)"},
-        {"delay-us", ARGUMENT_INTEGER, &options.delay_us, 0, 1000000, "N", "of every link, each way (20)"},
+        {"rate-bps", ARGUMENT_INTEGER, &net->rate_bps, 1000000, 100e9, "N", "of every link (1,000,000,000)"},
+        {"up-rate-bps", ARGUMENT_INTEGER, &net->up_rate_bps, 0, 100e9, "N",
+         "of links towards the switch, if it is another; 0 = any, as it always is with --live"},
+        {"queue", ARGUMENT_INTEGER, &net->queue, 1, 8192, "FRAMES", "full ones that a switch port holds (64)"},
+        {"delay-us", ARGUMENT_INTEGER, &net->delay_us, 0, 1000000, "N", "of every link, each way (20)"},
         {"min-rto-us", ARGUMENT_INTEGER, &options.min_rto_us, 10, 10000000, "N", "least retransmission time-out (200,000)"},
-        {"tick-us", ARGUMENT_INTEGER, &options.tick_us, 10, 10000, "N", "granularity of all timers (10)"},
+        {"tick-us", ARGUMENT_INTEGER, &net->tick_us, 10, 10000, "N", "granularity of all timers (10)"},
         {"delayed-ack-us", ARGUMENT_INTEGER, &options.delayed_ack_us, 10, 499999, "N", "(40,000)"},
         {"tail-probes", ARGUMENT_INTEGER, &options.tail_probes, 0, 1, "0|1", "RFC 8985, 7; off, as in 2009 (0)"},
         {"congestion", ARGUMENT_CHOICE, &options.congestion, 0, 0, "reno|cubic", "algorithm (cubic)"},
+        {"live", ARGUMENT_FLAG, &options.live, 0, 0, "", "by the clock, through the switch, which is a process of its own"},
+        {"cpu", ARGUMENT_INTEGER, &net->cpu, 0, CPU_SETSIZE - 1, "N", "live: of all hosts (any)"},
+        {"switch-cpu", ARGUMENT_INTEGER, &net->switch_cpu, 0, CPU_SETSIZE - 1, "N", "live: of the switch (any)"},
     };
     arguments_read(argc, argv, "stackincast --senders N [--min-rto-us N] [--tick-us N] …", table, sizeof table / sizeof *table);
-    struct net_settings settings = {.rate_bps = options.rate_bps, .delay_us = options.delay_us, .queue = options.queue,
-                                    .tick_us = options.tick_us};
+    if (net->up_rate_bps == UINT64_MAX || options.live)
+        net->up_rate_bps = options.live ? 0 : net->rate_bps;
     static struct incast in;
-    in.net = net_open(&settings);
+    char error[256];
+    in.net = net_open(options.live ? &net_live : &net_simulated, net, error, sizeof error);
     if (in.net == NULL)
-        fail(1, "no memory");
+        fail(1, "%s", error);
     for (uint64_t i = 0; i <= options.senders; i++)
         add_host(&in, i == 0);
     connect_all(&in);
@@ -193,7 +220,8 @@ int main(int argc, char **argv)
         sum_us += us;
         longest_us = us > longest_us ? us : longest_us;
     }
-    print(&in, sum_us, longest_us);
-    net_close(in.net);
+    struct recovery recovery = count(&in);
+    struct net_counts counts = net_close(in.net);
+    print(sum_us, longest_us, &recovery, &counts);
     return 0;
 }
