@@ -45,6 +45,10 @@ _LOOPBACK_ADDRESS = "127.0.0.1"
 
 #: Of a ring between a stack and the switch: what the windows let be under way fits.
 RING_FRAMES = 4096
+#: Of packets that a kernel's connection may have given to its end of a wire, in memory (tcp_limit_output_bytes, Linux's
+#: until 6.16): without offloads that many are fewer than the other end keeps (netdev_max_backlog, which only the
+#: machine's owner can change), and what a burst has too much waits instead of being lost there.
+QUEUED_BYTES = 1 << 20
 
 
 def program(name: str, stack: str) -> str:
@@ -255,6 +259,9 @@ class Crossing:
         if switched:
             behind = holder.KERNEL if self.stack[NEAR] == KERNEL else holder.PORTS
         plain = self.path in (VETH_PLAIN, SWITCH)
+        sysctls = self._tuning.sysctls()
+        if plain:
+            sysctls |= {"net/ipv4/tcp_limit_output_bytes": str(QUEUED_BYTES)}
         # The lab's server is the far end's host: who receives pays there, and at the near end.
         self.lab: Lab = self._stack.enter_context(
             Lab(
@@ -264,7 +271,7 @@ class Crossing:
                 offloads=not plain,
                 checksums=not plain,
                 behind=behind,
-                sysctls=self._tuning.sysctls(),
+                sysctls=sysctls,
             )
         )
         if switched:

@@ -4,6 +4,7 @@
  * then "= NUMBER [WORDS]", or "! what is wrong with the command".
  *
  *     open [LIMIT=NUMBER…] [congestion=NAME] [timers=NAME] [mtu=N] [gateway=IP]   the stack is 10.0.0.1, its MAC 02:…:01
+ *     batch 1|0           frames until then lie there together
  *     in HEX              a frame arrives                   at MICROSECONDS    time goes on until then, timer by timer
  *     wire 0|1            has the wire room                 counter NAME       usage    next    state SOCKET
  *     listen PORT BACKLOG         accept L                  connect IP PORT SOURCE_PORT         result S
@@ -237,6 +238,8 @@ static bool calls(char **words, long long *result)
         *result = us_interest(s, socket, (unsigned)number(words, 2), (uint64_t)socket);
     else if (strcmp(verb, "udp") == 0)
         *result = us_udp_open(s, (uint16_t)socket);
+    else if (strcmp(verb, "batch") == 0)
+        (number(words, 1) != 0 ? stack_batch : stack_batch_end)(s);
     else if (strcmp(verb, "counter") == 0)
         *result = (long long)counter(words[1]);
     else if (strcmp(verb, "next") == 0)

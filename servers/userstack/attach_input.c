@@ -9,5 +9,8 @@ static void take_for_stack(void *stack, const uint8_t *frame, uint32_t bytes, un
 
 unsigned attach_input(struct attachment *attachment, struct stack *stack, unsigned batch)
 {
-    return attach_receive(attachment, take_for_stack, stack, batch);
+    stack_batch(stack);
+    unsigned frames = attach_receive(attachment, take_for_stack, stack, batch);
+    stack_batch_end(stack);
+    return frames;
 }

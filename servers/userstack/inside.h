@@ -110,6 +110,7 @@ struct stack {
     uint16_t next_ports[PORT_COUNTS];
     struct udp_socket *udp;
     uint16_t *udp_ports; /* by port: the socket's place in `udp`, from 1 */
+    bool batch; /* between stack_batch() and stack_batch_end() */
     struct tcp_layer *tcp;
 };
 
@@ -193,7 +194,7 @@ unsigned socket_readiness(const struct socket *socket);
 enum { SCRAMBLE_IDENTIFICATION, SCRAMBLE_UDP_PORT };
 uint16_t scramble(const struct stack *stack, uint16_t number, uint32_t use);
 
-/* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c, tcp_buffers.c */
+/* the layer above: tcp_connection.c, tcp_input.c, tcp_icmp.c, tcp_output.c, tcp_buffers.c, tcp_batch.c */
 void tcp_layout(struct stack *stack, struct arena *arena);
 void tcp_open_layer(struct stack *stack);
 void tcp_input(struct stack *stack, const struct packet *packet);
@@ -201,6 +202,7 @@ void tcp_icmp(struct stack *stack, uint32_t destination, const uint8_t *quoted, 
 void tcp_retry_output(struct stack *stack);
 bool tcp_output_waits(const struct stack *stack);
 void tcp_feed_starving(struct stack *stack);
+void tcp_acknowledge_owed(struct stack *stack);
 void tcp_wait_for_chunks(struct stack *stack, struct socket *socket);
 
 #endif

@@ -99,6 +99,14 @@ size_t stack_advance(struct stack *stack, uint64_t now)
     return expired;
 }
 
+void stack_batch(struct stack *stack) { stack->batch = true; }
+
+void stack_batch_end(struct stack *stack)
+{
+    stack->batch = false;
+    tcp_acknowledge_owed(stack);
+}
+
 bool stack_next(const struct stack *stack, uint64_t *tick)
 {
     if (tcp_output_waits(stack)) {

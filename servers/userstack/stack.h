@@ -85,6 +85,9 @@ bool stack_next(const struct stack *stack, uint64_t *tick); /* false: nothing is
 
 /* A frame has arrived. It is read, not kept. */
 void stack_input(struct stack *stack, const uint8_t *frame, uint32_t bytes, unsigned flags);
+/* Around frames that lay there together: data in order, or beyond the same gap, are acknowledged once. */
+void stack_batch(struct stack *stack);
+void stack_batch_end(struct stack *stack);
 
 const struct stack_counters *stack_counters(const struct stack *stack);
 /* The i-th counter's name and value, drops first ("drop_…"); false beyond the last. */

@@ -79,10 +79,10 @@ struct connection {
     struct tcp_link link; /* of free ones, of TIME-WAIT, or of a listener's accept queue */
     struct stack *stack;
     struct tcp_listener *listener; /* while it has not been accepted */
-    struct connection *hash_next, *blocked_next, *starving_next;
+    struct connection *hash_next, *blocked_next, *starving_next, *owing_next;
     struct tcp_tuple tuple;
     uint8_t state; /* enum tcp_state */
-    bool passive, nodelay, keepalive, hashed, in_link, blocked, starving;
+    bool passive, nodelay, keepalive, hashed, in_link, blocked, starving, owing;
 
     /* negotiated */
     bool timestamps, sack;
@@ -111,6 +111,7 @@ struct connection {
     struct tcp_run holes[TCP_HOLES]; /* runs beyond gaps; the one that changed last first */
     struct tcp_run twice;            /* what came twice, to be reported in the next ACK (RFC 2883); empty: nothing */
     uint32_t unacked_bytes;          /* received since our last ACK */
+    uint8_t beyond;                  /* segments beyond a gap, since the last in order; no more than matter */
     uint32_t read_bytes;             /* in this round trip */
     uint64_t read_since;
     bool ack_now, fin_received;
@@ -161,6 +162,7 @@ struct tcp_layer {
     struct pool chunks, runs; /* bytes of streams; struct tcp_sent */
     struct connection *blocked;  /* the wire had no room for what they would send */
     struct connection *starving; /* the pool had no chunk for what they would write */
+    struct connection *owing;    /* their ACK goes when the batch has ended */
 };
 
 #define LAYER(c) ((c)->stack->tcp)
@@ -243,6 +245,10 @@ void tcp_send_bare(struct stack *stack, const struct tcp_tuple *tuple, uint32_t 
 /* socket.c: NULL, if the caller holds none of that number */
 struct connection *connection_of(struct stack *stack, int number);
 struct tcp_listener *listener_of(struct stack *stack, int number);
+
+/* tcp_batch.c */
+bool tcp_owe(struct connection *c);
+void tcp_owe_no_more(struct connection *c);
 
 /* tcp_buffers.c */
 void tcp_buffers_begin(struct connection *c);

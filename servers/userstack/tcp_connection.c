@@ -220,6 +220,7 @@ void tcp_end(struct connection *c, int error)
     stream_clear(&c->send, &layer->chunks);
     tcp_flight_clear(c);
     tcp_starve_no_more(c);
+    tcp_owe_no_more(c);
     if (error != 0) /* what came in order before an orderly end can still be read */
         stream_clear(&c->receive, &layer->chunks);
     c->error = error;

@@ -58,7 +58,14 @@ void tcp_take_data(struct connection *c, struct tcp_segment *s)
     c->received_at = stack->now;
     uint32_t at = c->receive.length + (s->seq - c->rcv_nxt), right = s->seq + s->bytes;
     if (s->seq != c->rcv_nxt) {
-        c->ack_now = true; /* a duplicate ACK, RFC 5681, 4.2 */
+        /* A duplicate ACK, RFC 5681, 4.2; what only makes the run longer that it told of may wait for the batch. */
+        bool longer = c->sack && c->hole_count > 0 && c->holes[0].right == s->seq && c->beyond >= TCP_DUPLICATES;
+        if (c->beyond < TCP_DUPLICATES)
+            c->beyond++;
+        if (longer && tcp_owe(c))
+            c->unacked_bytes += s->bytes;
+        else
+            c->ack_now = true;
         if (tcp_hole_known(c, s->seq, right)) {
             tcp_came_twice(c, s->seq, right);
             return;
@@ -80,6 +87,7 @@ void tcp_take_data(struct connection *c, struct tcp_segment *s)
     c->receive.length += s->bytes;
     c->rcv_nxt = right;
     c->unacked_bytes += s->bytes;
+    c->beyond = 0;
     if (c->hole_count > 0) {
         c->ack_now = true; /* fills a gap, or part of one */
         tcp_holes_absorb(c);

@@ -182,9 +182,9 @@ void tcp_answer(struct connection *c)
     if (c->state == TCP_CLOSED || c->state == TCP_TIME_WAIT)
         return;
     tcp_output(c); /* data carry the acknowledgment */
-    if (c->ack_now || c->unacked_bytes >= 2u * c->mss) {
+    if (c->ack_now || (c->unacked_bytes >= 2u * c->mss && !tcp_owe(c))) {
         tcp_send_ack(c);
-    } else if (c->unacked_bytes > 0 && !timer_pending(&c->delayed_ack)) {
+    } else if (c->unacked_bytes > 0 && !c->owing && !timer_pending(&c->delayed_ack)) {
         timers_start(c->stack->timers, &c->delayed_ack,
                      c->stack->now + ticks_of_us(c->stack, c->stack->limits.delayed_ack_us));
     }

@@ -237,3 +237,54 @@ def test_a_wire_without_room_only_delays(script):
     sent = script.at(1)
     assert [len(s.data) for s in sent] == [1000, 1000, 1000]
     assert script.counter("tcp_retransmitted") == 0
+
+
+def together(script, segments):
+    """What is sent while they arrive, one after the other and together; and then."""
+    script.do("batch", 1)
+    at_once = [len(segment()) for segment in segments]
+    script.do("batch", 0)
+    return at_once, script.segments()
+
+
+def test_what_came_together_is_acknowledged_once(script):
+    peer = script.open().accepted(sack=True)
+    base = peer.seq
+    at_once, then = together(script, [lambda: peer.send("A", b"x" * 1000)] * 5)
+    assert at_once == [0] * 5
+    assert [(ack.ack, ack.sack) for ack in then] == [(base + 5000, ())]
+    assert script.later(500) == []
+
+
+def test_a_batch_does_not_keep_a_sender_waiting(script):
+    peer = script.open(receive_bytes=262144).accepted(scale=7)
+    together(script, [lambda: peer.send("A", b"x" * 1000)] * 2)  # the window of a SYN has no scale
+    at_once, then = together(script, [lambda: peer.send("A", b"x" * 1000)] * 70)
+    assert at_once == [0] * 65 + [1] + [0] * 4, "64 KiB are enough"
+    assert [ack.ack for ack in then] == [peer.seq]
+
+
+def test_of_what_lies_beyond_a_gap_only_the_first_are_urgent(script):
+    peer = script.open().accepted(sack=True)
+    base = peer.seq
+
+    def beyond(*places):
+        return [lambda i=i: peer.send("A", b"y" * 1000, seq=base + 1000 * i) for i in places]
+
+    at_once, then = together(script, beyond(2, 3, 4, 5, 6, 7))
+    assert at_once == [1, 1, 1, 0, 0, 0], "three duplicates tell of a loss"
+    assert [(ack.ack, ack.sack) for ack in then] == [(base, ((base + 2000, base + 8000),))]
+    at_once, then = together(script, beyond(8, 10, 11, 10, 0))
+    assert at_once == [0, 1, 0, 1, 1], "another gap, what came twice, a gap filled"
+    assert then == []
+    assert len(beyond(12)[0]()) == 1, "alone, each is told of at once"
+
+
+def test_a_batch_may_end_what_it_owes_an_answer(script):
+    peer = script.open().accepted()
+    segments = [lambda: peer.send("A", b"x" * 1000)] * 2 + [lambda: peer.send("R")]
+    assert together(script, segments) == ([0, 0, 0], [])
+    script.words("read", peer.socket, 1000)
+    script.do("close", peer.socket)
+    other = script.accepted(source_port=5001)
+    assert together(script, [lambda: other.send("A", b"x" * 1000)] * 2)[0] == [0, 0]
