@@ -153,8 +153,8 @@ static void step(struct scene *s)
         atomic_fetch_add(indices[word % 4], by - 128);
         break;
     }
-    case 2: /* a length */
-        atomic_store(&producer_slot(&g->out, take(s) % SLOTS)->what, take16(s) << (take(s) & 1 ? 16 : 0));
+    case 2: /* an entry */
+        atomic_store(&g->out.ring->entries[take(s) % SLOTS], take16(s) << (take(s) & 1 ? 16 : 0));
         break;
     case 3:
     case 4: {

@@ -44,7 +44,7 @@ int fixture_ask(struct fabric *fabric, struct guest *guest, const struct hello *
     };
     guest->memory = mmap(NULL, guest->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory_file, 0);
     NEED(guest->memory != MAP_FAILED);
-    guest->out = (struct producer){.ring = (void *)guest->memory, .slots = welcome.slots};
+    NEED(producer_open(&guest->out, (void *)guest->memory, welcome.slots, NULL));
     guest->in = (struct consumer){.ring = (void *)(guest->memory + one), .slots = welcome.slots};
     memcpy(guest->mac, welcome.mac, 6);
     return 0;
@@ -58,6 +58,7 @@ void fixture_join(struct fabric *fabric, struct guest *guest, uint32_t ip)
 void fixture_leave(struct fabric *fabric, struct guest *guest)
 {
     fabric_leave(fabric, guest->number);
+    producer_close(&guest->out);
     munmap(guest->memory, guest->bytes);
     close(guest->memory_file);
 }
@@ -71,7 +72,7 @@ bool fixture_send(struct guest *guest, const uint8_t *frame, uint32_t bytes)
 {
     if (producer_room(&guest->out) == 0)
         return false;
-    memcpy(producer_slot(&guest->out, 0)->frame, frame, bytes);
+    memcpy(producer_slot(&guest->out)->frame, frame, bytes);
     producer_commit(&guest->out, bytes, 0);
     producer_flush(&guest->out);
     return true;
@@ -81,13 +82,13 @@ uint32_t fixture_receive(struct guest *guest, uint8_t frame[WIRE_FRAME_MAX], uns
 {
     if (consumer_ready(&guest->in) == 0)
         return 0;
-    uint32_t what = slot_what(consumer_slot(&guest->in, 0)), bytes = what & 0xffff;
-    NEED(bytes <= WIRE_FRAME_MAX);
-    memcpy(frame, consumer_slot(&guest->in, 0)->frame, bytes);
+    const struct ring_frame next = consumer_frame(&guest->in, 0);
+    NEED(next.bytes <= WIRE_FRAME_MAX);
+    memcpy(frame, next.slot->frame, next.bytes);
     if (flags != NULL)
-        *flags = what >> 16;
+        *flags = next.flags;
     consumer_release(&guest->in, 1);
-    return bytes;
+    return next.bytes;
 }
 
 enum { ETHERNET = WIRE_ETHERNET_BYTES, IPV4 = 20, UDP = 8, MARK = 0x6e616921 };

@@ -67,10 +67,10 @@ static void test_hostile(void)
             atomic_store(&in->head, 1000u);
             break;
         case 3:
-            atomic_store(&out->slots[0].what, WIRE_FRAME_MAX + 1u);
+            atomic_store(&out->entries[0], WIRE_FRAME_MAX + 1u);
             break;
         case 4:
-            atomic_store(&out->slots[0].what, UINT32_MAX);
+            atomic_store(&out->entries[0], UINT32_MAX);
             break;
         case 5:
             memset(g[0].memory, 0xa5, g[0].bytes);
@@ -104,7 +104,7 @@ static void test_sleep(void)
     fixture_join(f, &b, B);
     uint32_t bytes = fixture_udp(frame, &a, &b, 7, 8, 5, 0);
     CHECK(fabric_sleeps(f), "nothing to do");
-    memcpy(producer_slot(&a.out, 0)->frame, frame, bytes);
+    memcpy(producer_slot(&a.out)->frame, frame, bytes);
     producer_commit(&a.out, bytes, 0);
     CHECK(producer_flush(&a.out) && !producer_flush(&a.out), "one bell");
     producer_commit(&a.out, bytes, 0);

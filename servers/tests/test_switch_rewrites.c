@@ -23,7 +23,7 @@ static void *forge(void *argument)
     struct forger *forger = argument;
     for (uint8_t last = 0; !atomic_load(&forger->ends); last ^= (uint8_t)(A ^ B)) {
         for (uint32_t i = 0; i < SLOTS; i++) {
-            volatile uint8_t *frame = forger->guest->out.ring->slots[i].frame;
+            volatile uint8_t *frame = ring_slot(forger->guest->out.ring, SLOTS, i)->frame;
             frame[SOURCE_MAC] = (uint8_t)A ^ last;
             frame[SOURCE] = (uint8_t)A ^ last;
         }

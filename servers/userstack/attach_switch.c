@@ -27,6 +27,7 @@ struct attached_switch {
     int sleep; /* an epoll set of the bell, by its edge, so that it need not be read, and the socket */
     bool gone; /* the switch */
     uint64_t lost;
+    struct ring_slot aside;
 };
 
 static struct attached_switch *of(struct attachment *a) { return (struct attached_switch *)a; }
@@ -56,14 +57,12 @@ static uint8_t *reserve(void *context, uint32_t bytes)
             return NULL;
         }
     }
-    return bytes > WIRE_FRAME_MAX ? NULL : producer_slot(&a->out, 0)->frame;
+    return bytes > WIRE_FRAME_MAX ? NULL : producer_slot(&a->out)->frame;
 }
 
 static void commit(void *context, uint32_t bytes)
 {
-    struct attached_switch *a = context;
-    producer_commit(&a->out, bytes, 0);
-    __builtin_prefetch(producer_slot(&a->out, 1), 1);
+    producer_commit(&((struct attached_switch *)context)->out, bytes, 0);
 }
 
 /* PATH[,ports=LOW-HIGH] */
@@ -126,6 +125,7 @@ static int meet(int socket, const struct hello *hello, struct welcome *welcome, 
 static void close_switch(struct attachment *attachment)
 {
     struct attached_switch *a = of(attachment);
+    producer_close(&a->out);
     if (a->memory != NULL)
         munmap(a->memory, a->bytes);
     for (int i = 0; i < 4; i++) {
@@ -149,8 +149,10 @@ static int map(struct attached_switch *a, const struct welcome *welcome, const i
         return errno;
     }
     a->bytes = 2 * one;
-    a->out = (struct producer){.ring = a->memory, .slots = welcome->slots};
+    if (!producer_open(&a->out, a->memory, welcome->slots, &a->aside))
+        return ENOMEM;
     a->in = (struct consumer){.ring = (void *)((uint8_t *)a->memory + one), .slots = welcome->slots};
+    consumer_wakes(&a->in);
     a->sleep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event bell = {.events = EPOLLIN | EPOLLET}, end = {.events = EPOLLRDHUP | EPOLLET, .data.u32 = 1};
     if (a->sleep < 0 || epoll_ctl(a->sleep, EPOLL_CTL_ADD, a->bell, &bell) != 0 ||
@@ -170,11 +172,12 @@ static struct attachment *open_switch(const char *where, const struct stack_addr
         snprintf(error, error_bytes, "switch:%s: %s", where, wrong);
         return NULL;
     }
-    struct attached_switch *a = calloc(1, sizeof *a);
+    struct attached_switch *a = aligned_alloc(_Alignof(struct attached_switch), sizeof *a);
     if (a == NULL) {
         snprintf(error, error_bytes, "no memory");
         return NULL;
     }
+    memset(a, 0, sizeof *a);
     a->attachment.kind = &attach_switch;
     a->bell = a->switch_bell = a->sleep = -1;
     a->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -208,6 +211,8 @@ static unsigned receive(struct attachment *attachment, attach_take *take, void *
 {
     struct consumer *c = &of(attachment)->in;
     unsigned n = 0;
+    for (uint32_t i = 0; i < RING_AHEAD && consumer_ready(c) > 0; i++)
+        consumer_fetch(c, i);
     while (n < batch) {
         uint32_t ready = consumer_ready(c);
         if (ready == 0)
@@ -215,12 +220,10 @@ static unsigned receive(struct attachment *attachment, attach_take *take, void *
         ready = ready < batch - n ? ready : batch - n;
         ready = ready < RING_EARLY ? ready : RING_EARLY; /* so that the switch sees room soon */
         for (uint32_t i = 0; i < ready; i++) {
-            const struct ring_slot *slot = consumer_slot(c, i), *next = consumer_slot(c, i + 1);
-            __builtin_prefetch(next);
-            __builtin_prefetch((const uint8_t *)next + 64);
-            uint32_t what = slot_what(slot), bytes = what & 0xffff;
-            if (bytes <= WIRE_FRAME_MAX)
-                take(receiver, slot->frame, bytes, what >> 16 & FRAME_CHECKED);
+            const struct ring_frame frame = consumer_frame(c, i);
+            consumer_fetch(c, i + RING_AHEAD);
+            if (frame.bytes <= WIRE_FRAME_MAX)
+                take(receiver, frame.slot->frame, frame.bytes, frame.flags & FRAME_CHECKED);
         }
         consumer_release(c, ready);
         n += ready;

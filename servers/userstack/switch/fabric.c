@@ -11,11 +11,12 @@
 
 struct fabric *fabric_open(const struct fabric_options *options, char *error, size_t error_bytes)
 {
-    struct fabric *f = calloc(1, sizeof *f);
+    struct fabric *f = aligned_alloc(_Alignof(struct fabric), sizeof *f);
     if (f == NULL) {
         snprintf(error, error_bytes, "no memory");
         return NULL;
     }
+    memset(f, 0, sizeof *f);
     f->port_count = options->ports + FABRIC_UPLINKS_MOST;
     f->slots = options->slots;
     f->mtu = options->mtu;
@@ -124,7 +125,7 @@ int fabric_join(struct fabric *f, const void *message, size_t bytes, struct welc
         port->low = hello.low;
         port->high = hello.high;
         memcpy(port->mac, hello.mac, sizeof port->mac);
-        failed = port_open_stack(port, f->slots, &files[HELLO_MEMORY]);
+        failed = port_open_stack(port, f->slots, &f->aside, &files[HELLO_MEMORY]);
     }
     if (failed == 0) {
         failed = demux_join(f, port);

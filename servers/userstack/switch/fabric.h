@@ -1,7 +1,7 @@
 /* fabric.h: what the files of the switch share: its ports, and one prototype table grouped by file.
  *
  * A frame's way: port.c takes it from a ring, demux.c says whose it is, impair.c what befalls it on the way, port.c puts it
- * into the receiver's ring. It is copied once, from ring to ring. What is decided on is the switch's own copy of its
+ * into the receiver's ring. It is copied from ring to ring (ring.h says how). What is decided on is the switch's own copy of its
  * headers, which are passed on as they were judged: whoever rewrites them meanwhile changes nothing.
  *
  * Nobody is trusted. A port's memory and messages are anybody's bytes; a port sends from its own MAC, address and ports
@@ -151,6 +151,7 @@ struct fabric {
     uint64_t seed, now_ns, turns;
     uint64_t (*clock)(void); /* ns */
     struct ledgers ledgers;
+    struct ring_slot aside; /* ring.h */
 };
 
 #define CHARGE(port, name) LEDGER_ADD((port)->ledger, name, 1)
@@ -183,7 +184,8 @@ void fabric_print(const struct fabric *fabric, FILE *out);
 void fabric_pass(struct fabric *fabric, struct port *from, const struct frame *frame); /* one that was taken from a port */
 
 /* port.c */
-int port_open_stack(struct port *port, uint32_t slots, int *memory_file); /* 0 or an errno */
+/* 0 or an errno. `aside`: for frames to it, ring.h */
+int port_open_stack(struct port *port, uint32_t slots, struct ring_slot *aside, int *memory_file);
 void port_close_stack(struct port *port);
 unsigned port_take(struct fabric *fabric, struct port *port);
 void port_put(struct fabric *fabric, struct port *port, const struct frame *frame);

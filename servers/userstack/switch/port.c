@@ -9,9 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { AHEAD = 4 }; /* slots whose headers are fetched while one is worked on */
-
-int port_open_stack(struct port *port, uint32_t slots, int *memory_file)
+int port_open_stack(struct port *port, uint32_t slots, struct ring_slot *aside, int *memory_file)
 {
     size_t one = ring_bytes(slots);
     int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
@@ -23,8 +21,10 @@ int port_open_stack(struct port *port, uint32_t slots, int *memory_file)
     if (port->bell >= 0 && port->switch_bell >= 0 && *memory_file >= 0 &&
         ftruncate(*memory_file, (off_t)port->memory_bytes) == 0 && fcntl(*memory_file, F_ADD_SEALS, seals) == 0)
         port->memory = mmap(NULL, port->memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *memory_file, 0);
-    if (port->memory == MAP_FAILED) {
+    if (port->memory == MAP_FAILED || !producer_open(&port->out, (void *)((uint8_t *)port->memory + one), slots, aside)) {
         int failed = errno;
+        if (port->memory != MAP_FAILED)
+            munmap(port->memory, port->memory_bytes);
         for (int i = 0; i < 3; i++) {
             int file = (int[]){port->bell, port->switch_bell, *memory_file}[i];
             if (file >= 0)
@@ -33,21 +33,16 @@ int port_open_stack(struct port *port, uint32_t slots, int *memory_file)
         return failed;
     }
     port->in = (struct consumer){.ring = port->memory, .slots = slots};
-    port->out = (struct producer){.ring = (void *)((uint8_t *)port->memory + one), .slots = slots};
+    consumer_wakes(&port->in);
     return 0;
 }
 
 void port_close_stack(struct port *port)
 {
+    producer_close(&port->out);
     munmap(port->memory, port->memory_bytes);
     close(port->bell);
     close(port->switch_bell);
-}
-
-static void fetch(const struct ring_slot *slot)
-{
-    __builtin_prefetch(slot);
-    __builtin_prefetch((const uint8_t *)slot + 64);
 }
 
 void frame_copy(const struct frame *frame, uint8_t *to)
@@ -80,18 +75,17 @@ static unsigned take_from_stack(struct fabric *f, struct port *port)
     n = n < PORT_BATCH ? n : PORT_BATCH;
     if (n == 0)
         return 0;
-    for (uint32_t i = 0; i < AHEAD; i++)
-        fetch(consumer_slot(&port->in, i));
+    for (uint32_t i = 0; i < RING_AHEAD; i++)
+        consumer_fetch(&port->in, i);
     for (uint32_t i = 0; i < n; i++) {
-        const struct ring_slot *slot = consumer_slot(&port->in, i);
-        fetch(consumer_slot(&port->in, i + AHEAD));
-        uint32_t bytes = slot_what(slot) & 0xffff; /* once: it may be another the next time */
-        if (bytes > WIRE_FRAME_MAX) {
+        const struct ring_frame from = consumer_frame(&port->in, i); /* once: it may be another the next time */
+        consumer_fetch(&port->in, i + RING_AHEAD);
+        if (from.bytes > WIRE_FRAME_MAX) {
             CHARGE(port, drop_malformed);
             continue;
         }
-        look(&frame, slot->frame, bytes, f->verify ? 0 : FRAME_CHECKED);
-        bytes_in += bytes;
+        look(&frame, from.slot->frame, from.bytes, f->verify ? 0 : FRAME_CHECKED);
+        bytes_in += from.bytes;
         fabric_pass(f, port, &frame);
     }
     consumer_release(&port->in, n);
@@ -144,7 +138,7 @@ static bool put_stack(struct port *port, const struct frame *frame)
 {
     if (producer_room(&port->out) == 0)
         return false;
-    frame_copy(frame, producer_slot(&port->out, 0)->frame);
+    frame_copy(frame, producer_slot(&port->out)->frame);
     producer_commit(&port->out, frame->bytes, frame->flags & FRAME_CHECKED);
     return true;
 }
