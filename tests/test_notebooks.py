@@ -79,7 +79,7 @@ MEASURED = {
     **dict.fromkeys(("bulk", "impaired"), "goodput_bytes_per_s"),
     "rtt": "rtt_p50_us",
     "connections": "connections_per_s",
-    "incast": "completion_ms",
+    **dict.fromkeys(("incast", "incast-live"), "completion_ms"),
 }
 
 

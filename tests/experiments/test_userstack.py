@@ -20,7 +20,7 @@ def planned(name, **changes):
     return found
 
 
-@pytest.mark.parametrize(("name", "most_s"), [("smoke", 6), ("quick", 75), ("paper", 45 * 60)])
+@pytest.mark.parametrize(("name", "most_s"), [("smoke", 7), ("quick", 75), ("paper", 45 * 60)])
 def test_a_profile_has_every_experiment_in_its_time(name, most_s):
     assert userstack.seconds(userstack.PROFILES[name]) < most_s
     assert set(planned(name)) == set(userstack.EXPERIMENTS)
@@ -66,8 +66,8 @@ def test_who_opens_takes_turns_in_the_rounds():
 def test_only_what_waits_runs_beside_others():
     for experiment, exchanges in planned("paper").items():
         for exchange, _ in exchanges:
-            if experiment == "incast":
-                continue  # alone, and in virtual time
+            if experiment.startswith("incast"):
+                continue  # alone
             waits = experiment == "impaired" and exchange.takes_s >= 4
             assert (exchange.at_a_time > 1) == waits, exchange.label
 
@@ -78,7 +78,12 @@ def test_the_series_that_claims_are_made_of():
     assert {(KERNEL, LOOPBACK), (OURS, SWITCH), (LWIP, SWITCH), (LWIP_THREAD, SWITCH)} <= series
     assert {exchange.options["clients"] for exchange, _ in found["replies"]} == {64}
     assert {exchange.options["write_bytes"] for exchange, _ in found["bulk"]} == set(settings.WRITE_BYTES)
-    for experiment in set(found) - {"where", "incast"}:  # of which nothing is judged; always the same
+    fewer = {
+        "where",
+        "incast",
+        "incast-live",
+    }  # nothing is judged; always the same; a difference without doubt
+    for experiment in set(found) - fewer:
         assert min(rounds for _, rounds in found[experiment]) >= 10
 
 
@@ -89,7 +94,7 @@ def test_exchanges_are_told_apart_and_can_be_stored():
         assert len(keys) == len(plan.trials)
         for trial in plan.trials:
             assert json.loads(json.dumps(trial.options)) == trial.options
-            assert trial.experiment == "incast" or trial.flow in FLOWS
+            assert trial.experiment.startswith("incast") or trial.flow in FLOWS
 
 
 def test_incast_has_coarse_and_fine_time_outs_by_the_number_of_senders():
@@ -102,6 +107,28 @@ def test_incast_has_coarse_and_fine_time_outs_by_the_number_of_senders():
     assert {one for one in places if one[0] < one[1]} == {(200, 10_000)}, (
         "what a fine one is worth with coarse ticks"
     )
+
+
+def test_incast_by_the_clock_has_its_model_beside_it_and_little_time():
+    for name, most_s in (("quick", 6.0), ("paper", 90.0)):
+        found = planned(name)["incast-live"]
+        live, model = (
+            {
+                probe.label.split(": ")[1]: (probe, rounds)
+                for probe, rounds in found
+                if here == probe.options["live"]
+            }
+            for here in (True, False)
+        )
+        assert live.keys() == model.keys()
+        for place, (probe, rounds) in live.items():
+            assert probe.options == model[place][0].options | {"live": True}
+            assert rounds >= 3
+            assert model[place][1] == 1, "always the same"
+        assert sum(probe.seconds() * rounds for probe, rounds in found) < most_s
+    places = {(probe.options["min-rto-us"], probe.options["tick-us"]) for probe, _ in found}
+    assert {least for least, _ in places} == {200_000, 10_000, 1_000}
+    assert min(rounds for probe, rounds in found if probe.options["live"]) >= 5
 
 
 def test_a_reader_may_change_it():

@@ -59,3 +59,31 @@ def test_a_program_that_says_nothing_of_a_block_has_no_result():
     assert row["reason"].startswith("no-report")
     row = run_probe(PROBE, command=lambda: ["echo", "a word too many"])
     assert row["reason"].startswith("no-report")
+
+
+LIVE = replace(
+    PROBE,
+    options=PROBE.options
+    | {"min-rto-us": 1000, "tick-us": 100, "delayed-ack-us": 500, "tail-probes": 0}
+    | {"rate-bps": 100_000_000, "up-rate-bps": 0, "delay-us": 50, "queue": 64, "live": True},
+)
+
+
+def test_live_it_is_the_switch_and_takes_cpu():
+    row = run_probe(LIVE)
+    assert row["status"] == "ok" or row["reason"].startswith("disturbed"), row["reason"]
+    assert (row["path"], run_probe(replace(LIVE, options=LIVE.options | {"live": False}))["path"]) == (
+        "switch",
+        "virtual time",
+    )
+    assert row["switch_cpu_s"] > 0 < row["hosts_cpu_s"]
+    assert row["others_cores"] is not None
+    # A block of 256 KiB takes 21 ms at this rate, and somewhat longer with all that TCP says besides.
+    assert row["completion_ms"] > 21
+
+
+@pytest.mark.parametrize(("said", "reason"), [("lost 3", "overrun"), ("lost 0", "")])
+def test_live_what_is_lost_elsewhere_than_in_the_queue_voids_it(said, reason):
+    report = f"completion_us 5; echo longest_us 6; echo goodput_bytes_per_s 7; echo {said}"
+    row = run_probe(PROBE, command=lambda: ["sh", "-c", f"echo {report}"])
+    assert (row["valid"], row["reason"].split(":")[0]) == (not reason, reason)

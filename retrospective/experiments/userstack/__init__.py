@@ -1,13 +1,14 @@
 """The chapter on the user-level stack: what it does beside the kernel's and lwIP, and through a network that loses.
 
-All of its experiments share one journal, and all but the last are exchanges (lab/exchange.py):
+All of its experiments share one journal, and all but the last two are exchanges (lab/exchange.py):
 
 - ``bulk``: goodput one way, by the size of writes; ``rtt``: a small message and back;
 - ``connections``: opened, used once and closed; ``replies``: of 1 KiB, on connections that stay, and their CPU;
 - ``where``: what of the server's CPU time packets, TCP, timers, copies and crossings take;
 - ``impaired``: goodput and every byte compared where the switch loses, delays, reorders, duplicates and corrupts,
   with the kernel as the peer; and the kernel with the kernel through the same switch;
-- ``incast``: many answer one at once, in virtual time (lab/probe_stack.py): what the least time-out decides.
+- ``incast``: many answer one at once, in virtual time (lab/probe_stack.py): what the least time-out decides;
+- ``incast-live``: the same through the switch, by the clock, beside the model in virtual time of the same wires.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def plan(profile: Profile) -> Plan:
 def _compared(exchange: Exchange | Probe) -> tuple[str, ...] | None:
     """What is compared with one another runs one right after the other."""
     if isinstance(exchange, Probe):
-        return None
+        live = exchange.options.get("live")
+        return (exchange.experiment, str(exchange.options["senders"])) if live else None
     options = exchange.options
     cell = (options.get("impairment", ""), options["congestion"], str(options.get("write_bytes", "")))
     return (exchange.experiment, *cell)

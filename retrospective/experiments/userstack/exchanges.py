@@ -14,6 +14,9 @@ from retrospective.experiments.userstack.settings import (
     IMPAIRMENTS,
     INCAST_BYTES,
     INCAST_TIMERS,
+    LIVE_DELAY_US,
+    LIVE_QUEUE,
+    LIVE_RATE_BPS,
     MESSAGE_BYTES,
     MIN_RTO_US,
     OPENING_CLIENTS,
@@ -23,6 +26,7 @@ from retrospective.experiments.userstack.settings import (
 )
 from retrospective.lab.exchange import DIRECTIONS, IN_TURN, OPENER, TO_PEER, Exchange
 from retrospective.lab.probe import Probe
+from retrospective.lab.probe_stack import LIVE, VIRTUAL
 from retrospective.lab.stacks import KERNEL, OURS, SWITCH
 
 if TYPE_CHECKING:
@@ -173,6 +177,41 @@ def incast(profile: Profile) -> Iterator[tuple[Probe, int]]:
             )
 
 
+def incast_live(profile: Profile) -> Iterator[tuple[Probe, int]]:
+    """The same through the switch and by the clock; and once in virtual time, over the same wires."""
+    for senders, (min_rto_us, tick_us), live in product(
+        profile.live_senders, profile.live_timers, (True, False)
+    ):
+        options = {
+            "senders": senders,
+            "min-rto-us": min_rto_us,
+            "tick-us": tick_us,
+            "bytes": INCAST_BYTES,
+            "rounds": profile.live_blocks,
+            "tail-probes": 0,
+            "delayed-ack-us": min(DELAYED_ACK_US, min_rto_us),
+            "rate-bps": LIVE_RATE_BPS,
+            "up-rate-bps": 0,
+            "delay-us": LIVE_DELAY_US,
+            "queue": LIVE_QUEUE,
+            "live": live,
+        }
+        timers = f"least time-out {min_rto_us:,} µs by ticks of {tick_us:,} µs"
+        yield (
+            Probe(
+                chapter=CHAPTER,
+                experiment="incast-live",
+                kind="trial",
+                profile=profile.name,
+                design=OURS,
+                options=options,
+                label=f"{LIVE if live else VIRTUAL}: {senders} senders, {timers}",
+                program="stackincast",
+            ),
+            profile.live_rounds if live else 1,
+        )
+
+
 EXCHANGES = {
     "bulk": bulk,
     "rtt": rtt,
@@ -181,4 +220,5 @@ EXCHANGES = {
     "where": where,
     "impaired": impaired,
     "incast": incast,
+    "incast-live": incast_live,
 }

@@ -11,6 +11,8 @@ from retrospective.experiments.userstack.settings import (
     CONGESTIONS,
     EXPERIMENTS,
     IMPAIRMENTS,
+    LIVE_SENDERS,
+    LIVE_TIMERS,
     SENDERS,
     SERIES,
     WRITE_BYTES,
@@ -52,6 +54,11 @@ class Profile:
     #: Of incast, and blocks that each sends, one after the other.
     senders: tuple[int, ...] = SENDERS
     blocks: int = 50
+    #: The same of incast by the clock, its least time-outs with their ticks, and in how many rounds.
+    live_senders: tuple[int, ...] = LIVE_SENDERS
+    live_blocks: int = 5
+    live_timers: tuple[tuple[int, int], ...] = LIVE_TIMERS
+    live_rounds: int = 6
     experiments: tuple[str, ...] = EXPERIMENTS
 
 
@@ -74,6 +81,10 @@ PROFILES = {
         cell_s=1.0,
         senders=(16,),
         blocks=5,
+        live_senders=(16,),
+        live_blocks=1,
+        live_timers=LIVE_TIMERS[2:3],
+        live_rounds=1,
     ),
     # Three rounds, the least of which an interval means something, and some of the cells: a minute.
     "quick": Profile(
@@ -91,6 +102,10 @@ PROFILES = {
         cell_s=3.0,
         senders=(4, 16, 64),
         blocks=20,
+        live_senders=(4, 64),
+        live_blocks=2,
+        live_timers=(LIVE_TIMERS[0], LIVE_TIMERS[2]),
+        live_rounds=3,
     ),
     "paper": Profile(
         "paper",
@@ -137,7 +152,7 @@ def profile_with(
         raise ValueError(f"a run lasts longer than {seconds} s")
     profile = PROFILES[name]
     if rounds:
-        profile = replace(profile, rounds=rounds, where_rounds=rounds)
+        profile = replace(profile, rounds=rounds, where_rounds=rounds, live_rounds=rounds)
     if seconds:
         profile = replace(
             profile, bulk_s=seconds, rtt_s=seconds, serve_s=seconds, where_s=seconds, cell_s=seconds

@@ -9,7 +9,7 @@ from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, LWIP_THREAD, OURS, 
 CHAPTER = "userstack"
 
 #: Every experiment of the chapter, in the order in which the chapter tells of them.
-EXPERIMENTS = ("bulk", "rtt", "connections", "replies", "where", "impaired", "incast")
+EXPERIMENTS = ("bulk", "rtt", "connections", "replies", "where", "impaired", "incast", "incast-live")
 
 #: What is compared: a stack at both ends, and the path between them.
 SERIES = (
@@ -51,6 +51,11 @@ INCAST_TIMERS = (
 INCAST_BYTES = 1 << 20
 DELAYED_ACK_US = 40_000
 SENDERS = (1, 2, 4, 8, 16, 32, 64)
+
+#: Incast by the clock: a wire so slow that two CPUs carry it, with links to the switch that are as fast as those are.
+LIVE_RATE_BPS, LIVE_DELAY_US, LIVE_QUEUE = 200_000_000, 50, 64
+LIVE_TIMERS = ((200_000, 100), (10_000, 1_000), (1_000, 100), (1_000, 10_000))
+LIVE_SENDERS = (1, 4, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,11 @@ __all__ = [
     "IMPAIRMENTS",
     "INCAST_BYTES",
     "INCAST_TIMERS",
+    "LIVE_DELAY_US",
+    "LIVE_QUEUE",
+    "LIVE_RATE_BPS",
+    "LIVE_SENDERS",
+    "LIVE_TIMERS",
     "MESSAGE_BYTES",
     "MIN_RTO_US",
     "OPENING_CLIENTS",

@@ -55,7 +55,6 @@ static void add_host(struct incast *in, bool receives)
     limits.runs = 1024;
     limits.arp_entries = 512;
     limits.min_rto_us = (uint32_t)options.min_rto_us;
-    limits.first_rto_ms = options.min_rto_us > 1000 ? (uint32_t)(options.min_rto_us / 1000) : 1;
     limits.delayed_ack_us = (uint32_t)options.delayed_ack_us;
     limits.tail_probes = (uint32_t)options.tail_probes;
     limits.congestion = options.congestion;
@@ -109,6 +108,8 @@ static void step(struct incast *in)
         answer(stack_of(in, (uint32_t)host), &in->ends[host]);
 }
 
+/* One after the other: a SYN that is lost, or waits for long, would be remembered by the first time-out after it (RFC 6298,
+ * 5.7). */
 static void connect_all(struct incast *in)
 {
     struct stack *receiver = stack_of(in, 0);
@@ -116,17 +117,14 @@ static void connect_all(struct incast *in)
         struct end *end = &in->ends[i];
         end->socket = -1;
         end->listener = us_listen(stack_of(in, i), PORT, 4);
+        net_wake(in->net, 0);
         end->receiver = us_connect(receiver, (struct us_endpoint){net_address(i), PORT}, 0);
         if (end->listener < 0 || end->receiver < 0)
             fail(1, "no connection: %s", strerror(-end->receiver));
         us_set(receiver, end->receiver, US_NODELAY, 1);
         us_interest(receiver, end->receiver, US_READABLE, i);
-    }
-    for (uint32_t open = 0; open < options.senders;) {
-        step(in);
-        open = 0;
-        for (uint32_t i = 1; i < in->net->count; i++)
-            open += us_connect_result(receiver, in->ends[i].receiver) == 0 && in->ends[i].socket >= 0;
+        while (us_connect_result(receiver, end->receiver) == -EINPROGRESS || end->socket < 0)
+            step(in);
     }
 }
 
