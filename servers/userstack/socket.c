@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { FIRST_PORT = 32768, PORTS = 28232 }; /* Linux's ip_local_port_range */
+enum { FIRST_PORT = 1024, PORTS = 64512 }; /* all but the well-known ones: RFC 6056, 3.2 */
 
 int us_number(const struct stack *stack, const struct socket *socket)
 {
@@ -112,7 +112,7 @@ int us_connect(struct stack *stack, struct us_endpoint destination, uint16_t sou
         return -ENETUNREACH;
     if (source_port == 0 && free_port(stack, &tuple) == 0)
         return -EADDRNOTAVAIL;
-    if (tcp_find(stack, &tuple) != NULL)
+    if (source_port != 0 && tcp_find(stack, &tuple) != NULL)
         return -EADDRINUSE;
     struct connection *c = tcp_new(stack, &tuple);
     if (c == NULL)

@@ -177,7 +177,7 @@ void tcp_free(struct connection *c)
     ready_forget(&c->socket);
     c->socket.kind = SOCKET_FREE;
     layer->used--;
-    tcp_link_in(&layer->free, c);
+    tcp_link_in(layer->free.next, c); /* the next to be used: its memory is in the cache */
 }
 
 static void cancel_timers(struct connection *c)
