@@ -287,12 +287,15 @@ def _progress(benchmarks: Sequence[Benchmark]) -> Iterator[Benchmark]:
             bar.update()
 
 
+def recorded() -> dict[str, dict[str, Any]]:
+    """Last recorded run of each long benchmark that was ever named: date, value, low, high, note, by id."""
+    return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+
+
 def _result(benchmark: Benchmark, *, named: bool) -> dict[str, Any]:
     head = {"id": benchmark.id, "measures": benchmark.measures}
     if benchmark.long and not named:
-        recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-        if benchmark.id in recorded:
-            last = recorded[benchmark.id]
+        if last := recorded().get(benchmark.id):
             measured = Measured(*(math.nan if last[k] is None else last[k] for k in ("value", "low", "high")))
             note = f"recorded {last['date']}; {last['note']}".rstrip("; ")
         else:
@@ -319,12 +322,12 @@ def _number(value: float) -> float | None:
 def _record(name: str, measured: Measured) -> None:
     from retrospective.experiments.runner import write_json  # noqa: PLC0415
 
-    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    recorded[name] = {
+    known = recorded()
+    known[name] = {
         "date": datetime.date.today().isoformat(),
         "value": _number(measured.value),
         "low": _number(measured.low),
         "high": _number(measured.high),
         "note": measured.note,
     }
-    write_json(RECORDED, recorded)
+    write_json(RECORDED, known)

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from retrospective.analysis import figures, summary
 from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import NothingToDraw, Site
-from retrospective.analysis.formatting import fmt_bytes, fmt_integer, fmt_number, fmt_percent
+from retrospective.analysis.formatting import MISSING, fmt_bytes, fmt_integer, fmt_number, fmt_percent
 from retrospective.analysis.rows import NoReferenceError, load_reference
 from retrospective.analysis.statistics import VERDICTS
 from retrospective.analysis.timers import time_name
@@ -79,6 +79,7 @@ class Material:
             "verdict_words": [{"verdict": word, "meaning": meaning} for word, meaning in VERDICTS.items()],
             "missing_figures": list(self.missing),
             "settings": settings(),
+            "counted": counted("userstack-"),
             "trace_sources": [{"what": what, "known": how} for what, how in traces.SOURCES.items()],
         }
 
@@ -137,6 +138,26 @@ def stack_settings() -> dict[str, str]:
         "stack_cell_bytes": fmt_bytes(userstack.CELL_BYTES),
         "stack_cell_s": f"{userstack.CELL_S:g}",
     }
+
+
+def counted(prefix: str) -> list[dict[str, str]]:
+    """Benchmarks too long for the rounds of a chapter, as they were last recorded: what, how much, its bound, when."""
+    from retrospective import bench  # noqa: PLC0415 (it measures: nothing a document needs but here)
+
+    last = bench.recorded()
+    return [
+        {
+            "id": name,
+            "measures": benchmark.measures,
+            "value": fmt_number(last[name]["value"]),
+            "bound": benchmark.bound_text or MISSING,
+            "holds": {True: "yes", False: "no", None: MISSING}[benchmark.holds(float(last[name]["value"]))],
+            "note": last[name]["note"] or MISSING,
+            "date": last[name]["date"],
+        }
+        for name, benchmark in bench.BENCHMARKS.items()
+        if name.startswith(prefix) and last.get(name, {}).get("value") is not None
+    ]
 
 
 def gather(source: str, profile: str) -> Material:

@@ -21,8 +21,9 @@ from retrospective.analysis.timers import in_order
 
 CHAPTER = "userstack"
 
-KERNEL, OURS, LWIP = STACKS = ("kernel", "ours", "lwip")
-NAMES = {KERNEL: "kernel", OURS: "ours", LWIP: "lwIP"}
+KERNEL, OURS, LWIP, LWIP_THREAD = STACKS = ("kernel", "ours", "lwip", "lwip-thread")
+#: lwIP has two interfaces: bare, for programs of one thread, and sockets, behind a thread of its own and a lock.
+NAMES = {KERNEL: "kernel", OURS: "ours", LWIP: "lwIP", LWIP_THREAD: "lwIP (thread)"}
 #: What carries the frames; in the order of how like it is to a wire to which one hands single frames.
 SWITCH, PLAIN, VETH, LOOPBACK = PATHS = ("switch", "veth (no offloads)", "veth", "loopback")
 TO_PEER, FROM_PEER = DIRECTIONS = ("to_peer", "from_peer")
@@ -40,6 +41,8 @@ IMPAIRMENTS = (
 #: programs on its sockets spend below their system calls; what a process's own stack enters the kernel for is
 #: ``crossings``.
 PARTS = ("parse", "tcp", "timers", "copies", "crossings", "application", "kernel")
+#: What shares of a profile may lack of 1, since each is rounded.
+ROUNDING = 1e-3
 #: Whose CPU a reply takes, in the order of the bar.
 PAYERS = ("server", "switch", "client")
 MIB = float(1 << 20)
@@ -64,6 +67,11 @@ def trials(frame: pd.DataFrame, experiment: str, **where: object) -> pd.DataFram
     if frame.empty or not {"chapter", "experiment", *where} <= set(frame):
         return frame.iloc[:0]
     found = rows.valid(frame, chapter=CHAPTER, experiment=experiment, **where)
+    return _addressed(found)
+
+
+def _addressed(found: pd.DataFrame) -> pd.DataFrame:
+    """The same with what a series is made of: ``path``, and ``other``."""
     if found.empty:
         return found
     path = _words(found, "path")
@@ -150,6 +158,20 @@ def series_in(found: pd.DataFrame) -> list[Series]:
     stacks = in_order((one.stack for one in there), STACKS)
     paths = in_order((one.path for one in there), PATHS)[::-1]
     return sorted(there, key=lambda one: (one.peer, stacks.index(one.stack), paths.index(one.path)))
+
+
+def unanswered(frame: pd.DataFrame, experiment: str) -> list[tuple[Series, str]]:
+    """Series that were tried and have no valid trial, with the reason most often given: never silently absent."""
+    if frame.empty or not {"chapter", "experiment", "valid"} <= set(frame):
+        return []
+    here = (frame["chapter"] == CHAPTER) & (frame["experiment"] == experiment) & (frame["kind"] == "trial")
+    tried = _addressed(frame[here & (frame["status"].astype(str) != "unavailable")])
+    there = series_in(tried[tried["valid"].astype(bool)])
+    return [
+        (series, str(of_series(tried, series)["reason"].astype(str).str.split(":").str[0].mode()[0]))
+        for series in series_in(tried)
+        if series not in there
+    ]
 
 
 def levels(values: Iterable[object]) -> list[float]:
@@ -241,7 +263,8 @@ def crossings(frame: pd.DataFrame, series: Series) -> pd.Series:
 def where_time_goes(frame: pd.DataFrame) -> pd.DataFrame:
     """CPU time a reply by part, µs: a row a trial, a column a part, ``switch`` beside them, and ``series``.
 
-    Parts are shares of the server's own time; what a profile does not name is ``other``.
+    Parts are shares of the server's own time; what a profile does not name is ``other``. Series are in the order of
+    tables.
     """
     found = costs(trials(frame, "where"))
     columns = ["series", "round", *PARTS, "other", "switch"]
@@ -253,11 +276,14 @@ def where_time_goes(frame: pd.DataFrame) -> pd.DataFrame:
         if not shares or not np.isfinite(row["server_us"]):
             continue
         parts = {name: float(shares.get(name, 0.0)) for name in PARTS}
-        parts["other"] = max(0.0, 1.0 - sum(parts.values()))
+        left = 1.0 - sum(parts.values())
+        parts["other"] = left if left > ROUNDING else 0.0
         taken = {name: share * row["server_us"] for name, share in parts.items()}
         switch = float(row["switch_us"]) if np.isfinite(row["switch_us"]) else 0.0
         series = Series(str(row["design"]), str(row["path"]), str(row["other"]))
         told.append({"series": series.name, "round": row["round"], **taken, "switch": switch})
+    names = [series.name for series in series_in(found)]
+    told.sort(key=lambda row: names.index(str(row["series"])))
     return pd.DataFrame(told, columns=columns)
 
 

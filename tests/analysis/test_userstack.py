@@ -96,6 +96,24 @@ def test_parts_of_a_reply_add_up_to_server_and_switch(trials):
     assert userstack.where_time_goes(broken).empty
 
 
+def test_a_series_without_a_result_is_told_with_its_reason(trials):
+    lost = trials["experiment"].eq("connections") & trials["design"].eq("lwip")
+    broken = trials.assign(
+        valid=trials["valid"] & ~lost,
+        status=trials["status"].where(~lost, "failed"),
+        reason=trials["reason"].where(~lost, "not-answering: 9 replies or connections failed"),
+    )
+    assert userstack.unanswered(trials, "connections") == []
+    assert userstack.unanswered(broken, "connections") == [(Series("lwip"), "not-answering")]
+
+
+def test_profiles_are_in_the_order_of_tables_and_lack_nothing_by_rounding(trials):
+    found = userstack.where_time_goes(trials)
+    names = [one.name for one in userstack.series_in(userstack.trials(trials, "where"))]
+    assert list(dict.fromkeys(found["series"])) == names
+    assert set(found.loc[found["series"].eq("kernel, loopback"), "other"]) == {0.0}
+
+
 def test_incast_is_told_by_least_time_out_and_tick(trials):
     assert userstack.incast_points(trials)[0] == Point(200_000, 100)
     assert userstack.coarse_and_fine(trials) == (Point(200_000, 100), Point(1_000, 100))
@@ -171,7 +189,7 @@ def test_numbers_of_the_text_are_those_of_the_model(trials):
     assert [row["part"] for row in told["where"]["rows"]][-1] == "switch"
     assert told["where"]["dearest"].startswith("switch, ")
     assert told["where"]["protocol"] == "25\u202f%"
-    assert told["incast"]["senders"] == ["1", "64"]
+    assert told["incast"]["senders"] == ["1 sender", "64 senders"]
     slow = trials.copy()
     mine = (slow["design"] == "ours") & (slow["impairment"] == "mix") & (slow["congestion"] == "reno")
     slow.loc[mine, "goodput_bytes_per_s"] *= 0.5

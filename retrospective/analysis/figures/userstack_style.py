@@ -16,12 +16,23 @@ from retrospective.analysis.figures.style import (
     PURPLE,
     SKY,
     VERMILION,
+    VIOLET,
     Entry,
     NothingToDraw,
     Site,
 )
 from retrospective.analysis.statistics import ratio_interval
-from retrospective.analysis.userstack import KERNEL, LOOPBACK, LWIP, OURS, PLAIN, SWITCH, VETH, Series
+from retrospective.analysis.userstack import (
+    KERNEL,
+    LOOPBACK,
+    LWIP,
+    LWIP_THREAD,
+    OURS,
+    PLAIN,
+    SWITCH,
+    VETH,
+    Series,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +42,7 @@ STACK_STYLE: dict[str, dict[str, Any]] = {
     KERNEL: {"color": BLUE, "marker": "s"},
     OURS: {"color": VERMILION, "marker": "o"},
     LWIP: {"color": PURPLE, "marker": "D"},
+    LWIP_THREAD: {"color": VIOLET, "marker": "v"},
 }
 PATH_COLOURS = {SWITCH: BLUE, PLAIN: BLUE, VETH: GREEN, LOOPBACK: SKY}
 OTHER = {"color": GREY, "marker": "X"}

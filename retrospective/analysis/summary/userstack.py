@@ -15,6 +15,7 @@ from retrospective.analysis.formatting import (
     fmt_integer,
     fmt_number,
     fmt_percent,
+    fmt_ratio,
     fmt_us,
     known,
 )
@@ -40,6 +41,8 @@ from retrospective.analysis.userstack import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from retrospective.analysis.userstack import Point
@@ -159,7 +162,15 @@ def connection_values(frame: pd.DataFrame) -> Values:
         {"series": series.name, "rate": fmt_integer(_mean(of_series(found, series), "connections_per_s"))}
         for series in series_in(found)
     ]
-    return {"measured": bool(rows), "rows": rows, "over_kernel": _effect(userstack.connection_ratios(frame))}
+    return {
+        "measured": bool(rows),
+        "rows": rows,
+        "unanswered": [
+            {"series": series.name, "why": why.replace("-", " ")}
+            for series, why in userstack.unanswered(frame, "connections")
+        ],
+        "over_kernel": _effect(userstack.connection_ratios(frame)),
+    }
 
 
 # ------------------------------------------------------------------------------------------------ replies
@@ -200,7 +211,7 @@ def where_values(frame: pd.DataFrame) -> Values:
     rows = [
         {
             "part": PART_NAMES[part],
-            "of": [fmt_us(float(found.loc[found["series"] == name, part].mean())) for name in names],
+            "of": [_part(found.loc[found["series"] == name, part]) for name in names],
         }
         for part in (*PARTS, "other", "switch")
         if len(found) and float(found[part].max()) > 0
@@ -224,6 +235,12 @@ def where_values(frame: pd.DataFrame) -> Values:
     }
 
 
+def _part(values: pd.Series) -> str:
+    """CPU time of a part; a dash where the profile has nothing of it."""
+    mean = float(values.mean())
+    return fmt_us(mean) if mean else MISSING
+
+
 # ------------------------------------------------------------------------------------------------- goodput
 
 
@@ -231,7 +248,7 @@ def goodput_values(frame: pd.DataFrame) -> Values:
     """Goodput of ours ÷ Linux's by impaired cell, algorithm and direction, and how the loss was found."""
     found = userstack.impaired(frame)
     cells = userstack.impairments(found)
-    rows, below = [], []
+    rows, below, pairs = [], [], []
     for cell in cells:
         told: Values = {"cell": cell if cell != NO_IMPAIRMENT else "not impaired"}
         for algorithm in ALGORITHMS:
@@ -239,6 +256,7 @@ def goodput_values(frame: pd.DataFrame) -> Values:
             for direction in DIRECTIONS:
                 one = effect(userstack.goodput(found, cell, algorithm, direction))
                 told[algorithm][WAYS[direction]] = ratio(one) if one.n else MISSING
+                pairs += [one.n] if one.n else []
                 if one.n and one.value < GOODPUT:
                     below.append(f"{cell} ({algorithm}, ours {WAYS[direction]})")
         for column in ("retransmitted", "timeouts"):
@@ -249,13 +267,18 @@ def goodput_values(frame: pd.DataFrame) -> Values:
             fmt_integer(userstack.lost(frame, cell, stack)) for stack in (OURS, KERNEL)
         )
         rows.append(told)
-    seeds = found.groupby("impairment")["seed"].nunique().min() if len(found) and "seed" in found else 0
     return {
         "measured": bool(rows),
         "rows": rows,
         "below": (listed(below) or "none") if rows else UNMEASURED,
-        "seeds": fmt_integer(seeds),
+        "seeds": _span(pairs),
     }
+
+
+def _span(counts: Sequence[int]) -> str:
+    """``9`` or ``1 to 10``."""
+    ends = sorted({min(counts, default=0), max(counts, default=0)})
+    return " to ".join(fmt_integer(count) for count in ends)
 
 
 # ------------------------------------------------------------------------------------------------- incast
@@ -279,7 +302,7 @@ def incast_values(frame: pd.DataFrame) -> Values:
     ]
     return {
         "measured": bool(rows),
-        "senders": [fmt_integer(count) for count in told],
+        "senders": [f"{fmt_integer(count)} sender{'s' if count != 1 else ''}" for count in told],
         "rows": rows,
         "coarse_over_fine": _longest(frame, userstack.coarse_and_fine(frame)),
         "tick_over_fine": _longest(frame, userstack.coarse_tick(frame)),
@@ -289,7 +312,7 @@ def incast_values(frame: pd.DataFrame) -> Values:
 def _completion(table: pd.DataFrame, count: float) -> str:
     if count not in table or not len(table[count].dropna()):
         return MISSING
-    return fmt_us(ratio_interval(table[count].dropna()).value * 1e3)
+    return fmt_number(ratio_interval(table[count].dropna()).value, 3, "ms")
 
 
 def _timeouts(frame: pd.DataFrame, point: Point, count: float) -> str:
@@ -298,8 +321,9 @@ def _timeouts(frame: pd.DataFrame, point: Point, count: float) -> str:
 
 
 def _longest(frame: pd.DataFrame, points: tuple[Point, Point] | None) -> str:
+    """In virtual time nothing is by chance, so there is no interval."""
     worst = largest(userstack.over_senders(frame, points))
-    return ratio(worst.effect) if len(worst.ratios) else UNMEASURED
+    return fmt_ratio(worst.effect.value) if len(worst.ratios) else UNMEASURED
 
 
 # --------------------------------------------------------------------------------------------- conformance
