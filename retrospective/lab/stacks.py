@@ -173,7 +173,9 @@ class Tuning:
     """What both stacks of a crossing are told.
 
     ``window_bytes``: how much a connection may have under way. The kernel is given more memory for it, since it counts
-    what a packet takes, not what it carries: of full segments five eighths are window. Missing: what each has itself.
+    what a packet takes, not what it carries: of full segments five eighths are window. It is given it from the
+    beginning: how a receiver finds out what it needs would be compared instead of the senders, and Linux's finds out
+    late if a burst lies there before the program reads (tcp_rcv_space_adjust()). Missing: what each has itself.
     """
 
     congestion: str = "cubic"
@@ -187,7 +189,7 @@ class Tuning:
             return {}
         memory = self.window_bytes * 8 // 5
         return {
-            "net/ipv4/tcp_rmem": f"4096 131072 {memory}",
+            "net/ipv4/tcp_rmem": f"4096 {memory} {memory}",
             "net/ipv4/tcp_wmem": f"4096 65536 {memory}",
         }
 

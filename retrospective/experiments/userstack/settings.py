@@ -33,8 +33,8 @@ OPENING_CLIENTS = 16
 CELL_BYTES = 64 << 20
 CELL_S = 20.0
 CELL_WRITE_BYTES = 16384
-#: What a connection may have under way in a cell, at either stack: more than any of these paths holds. The kernel's
-#: memory grows to it as it is used (tcp_rmem, tcp_wmem of tcp(7)); ours is as large from the beginning.
+#: What a connection may have under way in a cell, at either stack: more than any of these paths holds but those
+#: that delay by 50 ms. As large from the beginning (lab/stacks.py, Tuning).
 WINDOW_BYTES = 4 << 20
 #: Both stacks' least retransmission time-out: Linux's, TCP_RTO_MIN.
 MIN_RTO_US = 200_000
