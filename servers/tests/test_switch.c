@@ -256,9 +256,30 @@ static void test_uplinks(void)
     fabric_close(f);
 }
 
+/* Whatever the secret that scatters them: two kernels are both remembered. */
+static void test_two_stations_at_one_place(void)
+{
+    struct guest left = {.ip = C, .mac = {2, 0, 0, 0, 0, 1}}, right = {.ip = D, .mac = {2, 0, 0, 0, 0, 2}};
+    struct frame looked = {.bytes = 60, .head_bytes = 60};
+    unsigned forgotten = 0;
+    for (unsigned secrets = 0; secrets < 8000; secrets++) {
+        struct fabric *f = fixture_fabric(1, 16, 1, NULL);
+        f->ports[0].uplink = f->ports[1].uplink = true;
+        f->uplinks = 2;
+        fixture_udp(looked.head, &left, &right, 7, 8, 1, 0);
+        demux_frame(f, &f->ports[0], &looked);
+        fixture_udp(looked.head, &right, &left, 7, 8, 1, 0);
+        forgotten += demux_frame(f, &f->ports[1], &looked).kind != DEMUX_PORT;
+        f->uplinks = 0;
+        fabric_close(f);
+    }
+    CHECK(forgotten == 0, "%u times", forgotten);
+}
+
 int main(void)
 {
     fixture_ns = 1000000000;
+    test_two_stations_at_one_place();
     test_who_gets_a_port();
     test_addresses();
     test_shared_address();

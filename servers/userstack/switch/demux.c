@@ -156,10 +156,13 @@ static struct verdict verdict(enum demux_kind kind, uint32_t which)
 
 static struct verdict drop(enum ledger_index cause) { return verdict(DEMUX_DROP, cause); }
 
+/* Two stations by chance at one place would forget each other with every frame, and each be flooded: there are two places. */
 static struct learned *learned(const struct demux *d, const uint8_t mac[6])
 {
     uint64_t number = (uint64_t)get16(mac) << 32 | get32(mac + 2);
-    return &d->learned[hash(d, number, LEARNED_BITS)];
+    struct learned *ways = &d->learned[hash(d, number, LEARNED_BITS) & ~UINT32_C(1)];
+    bool first = ways[0].port == 0 || memcmp(ways[0].mac, mac, 6) == 0;
+    return &ways[!first && (ways[1].port == 0 || memcmp(ways[1].mac, mac, 6) == 0)];
 }
 
 /* To an uplink, but not back to where it came from. */
