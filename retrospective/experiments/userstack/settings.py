@@ -83,27 +83,25 @@ _DUPLICATED = {"duplicate": 0.01}
 _CORRUPTED = {"corrupt": 0.001}
 _LOSSES = {"0.1 %": 0.001, "1 %": 0.01, "5 %": 0.05}
 _DELAYS_MS = (10, 50)
-#: Cells that wait for time-outs and for what is delayed, and those which do little else.
-_MANY, _MOST = 12, 24
+#: Cells that wait for time-outs, and those which do little else but wait for what is delayed: two turns of all of them.
+_MANY, _MOST = 8, 28
 
 #: Name of a cell -> what is done to every frame, each way and by lot for itself. A delay is one way's.
 IMPAIRMENTS: dict[str, Impairment] = {
-    "none": Impairment({}, takes_s=0.5),
-    "loss 0.1 %": Impairment(_loss(0.001), takes_s=1.0),
-    "loss 1 %": Impairment(_loss(0.01), at_a_time=4, takes_s=6.0),
+    "none": Impairment({}, takes_s=0.3),
+    "loss 0.1 %": Impairment(_loss(0.001), takes_s=0.4),
+    "loss 1 %": Impairment(_loss(0.01), takes_s=1.6),
     "loss 5 %": Impairment(_loss(0.05), at_a_time=_MANY),
-    "delay 10 ms": Impairment(_delay(10), takes_s=1.5),
-    "delay 50 ms": Impairment(_delay(50), at_a_time=2, takes_s=4.0),
+    "delay 10 ms": Impairment(_delay(10), takes_s=0.7),
+    "delay 50 ms": Impairment(_delay(50), at_a_time=2, takes_s=2.7),
     **{
-        f"loss {name}, delay {ms} ms": Impairment(
-            _loss(share) | _delay(ms), at_a_time=_MANY if share < 0.01 else _MOST
-        )
+        f"loss {name}, delay {ms} ms": Impairment(_loss(share) | _delay(ms), at_a_time=_MOST)
         for name, share in _LOSSES.items()
         for ms in _DELAYS_MS
     },
-    "reordering": Impairment(_REORDERED, takes_s=1.0),
-    "duplication": Impairment(_DUPLICATED, takes_s=0.7),
-    "corruption": Impairment(_CORRUPTED, takes_s=1.0),
+    "reordering": Impairment(_REORDERED, takes_s=0.4),
+    "duplication": Impairment(_DUPLICATED, takes_s=0.3),
+    "corruption": Impairment(_CORRUPTED, takes_s=0.4),
     "mix": Impairment(
         _loss(0.01) | _delay(10) | _REORDERED | {"reorder-us": 5000} | _DUPLICATED | _CORRUPTED,
         at_a_time=_MOST,
