@@ -104,10 +104,13 @@ static struct neighbour *place(struct stack *stack, uint32_t ip, unsigned way)
 
 static struct neighbour *lookup(struct stack *stack, uint32_t ip)
 {
+    struct neighbour *latest = stack->latest;
+    if (latest != NULL && latest->state != ARP_FREE && latest->ip == ip) /* mostly: without the hash */
+        return latest;
     for (unsigned way = 0; way < NEIGHBOUR_WAYS; way++) {
         struct neighbour *n = place(stack, ip, way);
         if (n->state != ARP_FREE && n->ip == ip)
-            return n;
+            return stack->latest = n;
     }
     return NULL;
 }

@@ -39,6 +39,11 @@ static inline uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 /* One's complement sum in the machine's byte order, below 2^34, to be added to others: each but the last of an even
  * number of bytes. */
 uint64_t sum_bytes(const uint8_t *p, size_t bytes);
+/* The same, and a copy: each byte passes through the CPU once. */
+uint64_t copy_and_sum(uint8_t *to, const uint8_t *p, size_t bytes);
+/* memcpy() by the library: where gcc sees that bytes are few it makes of it `rep movs`, which takes longer to begin than
+ * the library takes to end. */
+void copy_bytes(uint8_t *to, const uint8_t *p, size_t bytes);
 
 /* The checksum as it is stored, by store_checksum(); over bytes that include a right one it is 0. */
 static inline uint16_t fold_sum(uint64_t sum)
@@ -56,6 +61,13 @@ static inline void store_checksum(uint8_t *p, uint64_t sum)
 {
     uint16_t checksum = fold_sum(sum);
     memcpy(p, &checksum, sizeof checksum);
+}
+
+/* That of numbers of 16 or 32 bits, of which a header is about to be made: not read back while they are on their way to
+ * memory. */
+static inline uint64_t sum_numbers(uint64_t numbers)
+{
+    return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? sum_swapped(numbers) : numbers;
 }
 
 /* The pseudo-header of TCP and UDP (RFC 9293, 3.1): `addresses` are source and destination as in the IP header. */

@@ -99,7 +99,7 @@ struct stack {
     struct stack_counters counters;
     struct socket ready; /* ring of sockets whose readiness may have changed */
 
-    struct neighbour *neighbours;
+    struct neighbour *neighbours, *latest; /* latest: that was looked up last, or NULL */
     struct pool packets;
     uint32_t *packet_link, *packet_bytes;
     struct datagram *datagrams;
@@ -188,7 +188,7 @@ void ready_changed(struct stack *stack, struct socket *socket);
 struct socket *socket_of(struct stack *stack, int number); /* one that the caller holds, or NULL */
 void ready_forget(struct socket *socket);
 int us_number(const struct stack *stack, const struct socket *socket);
-unsigned socket_readiness(const struct socket *socket);
+unsigned socket_readiness(const struct socket *socket, unsigned asked); /* what was not asked for may be missing */
 
 /* scramble.c */
 enum { SCRAMBLE_IDENTIFICATION, SCRAMBLE_UDP_PORT };

@@ -110,17 +110,15 @@ static void finish(struct stack *stack, struct ip_output *out, uint8_t protocol,
                    uint16_t identification, uint16_t fragment)
 {
     uint8_t *p = out->header;
-    p[0] = 0x45;
-    p[1] = 0;
+    const uint32_t version = 0x4500, hops = HOPS << 8 | protocol, source = stack->address.ip;
+    put16(p, version);
     put16(p + IPV4_LENGTH, out->bytes);
     put16(p + IPV4_IDENTIFICATION, identification);
     put16(p + IPV4_FRAGMENT, fragment);
-    p[IPV4_HOPS] = HOPS;
-    p[IPV4_PROTOCOL] = protocol;
-    put16(p + IPV4_CHECKSUM, 0);
-    put32(p + IPV4_SOURCE, stack->address.ip);
+    put16(p + IPV4_HOPS, hops);
+    put32(p + IPV4_SOURCE, source);
     put32(p + IPV4_DESTINATION, destination);
-    store_checksum(p + IPV4_CHECKSUM, sum_bytes(p, IPV4_BYTES));
+    store_checksum(p + IPV4_CHECKSUM, sum_numbers((uint64_t)version + out->bytes + identification + fragment + hops + source + destination));
     if (out->waits_for != NULL)
         arp_wait(stack, out->waits_for, out->packet, out->bytes);
     else

@@ -51,7 +51,7 @@ int us_wait(struct stack *stack, struct us_event *events, int capacity)
     while (n < capacity && socket != &stack->ready) {
         struct socket *next = socket->ready_next;
         bool at_end = socket == last;
-        unsigned ready = socket_readiness(socket) & socket->interest;
+        unsigned ready = socket_readiness(socket, socket->interest) & socket->interest;
         ready_forget(socket);
         if (socket->interest & ~ready & US_WRITABLE) {
             socket->told &= (uint8_t)~US_WRITABLE;

@@ -1,5 +1,6 @@
 #include "siphash.h"
 
+#include <endian.h>
 #include <string.h>
 
 static inline uint64_t rotate(uint64_t x, unsigned by) { return x << by | x >> (64 - by); }
@@ -7,9 +8,8 @@ static inline uint64_t rotate(uint64_t x, unsigned by) { return x << by | x >> (
 static inline uint64_t little_endian(const uint8_t *p, size_t bytes)
 {
     uint64_t value = 0;
-    for (size_t i = 0; i < bytes; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
+    memcpy(&value, p, bytes);
+    return le64toh(value);
 }
 
 static inline void rounds(uint64_t v[4], int n)

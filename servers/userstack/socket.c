@@ -160,9 +160,24 @@ static bool may_write(const struct connection *c)
     return (c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT) && !c->fin_queued;
 }
 
-int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes, bool more)
+/* As much as there is room for. */
+static uint32_t append(struct connection *c, const struct iovec *parts, int count)
+{
+    uint32_t room = tcp_send_room(c), taken = 0;
+    for (int i = 0; i < count; i++) {
+        uint32_t bytes = (uint32_t)parts[i].iov_len;
+        uint32_t part = stream_append(&c->send, &LAYER(c)->chunks, parts[i].iov_base, min_u32(bytes, room - taken));
+        taken += part;
+        if (part < bytes)
+            break;
+    }
+    return taken;
+}
+
+int us_writev(struct stack *stack, int socket, const struct iovec *parts, int count, bool more)
 {
     struct connection *c = connection_of(stack, socket);
+    uint32_t bytes = 0;
     if (c == NULL)
         return -EBADF;
     if (c->error != 0)
@@ -171,14 +186,21 @@ int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes
         return -EAGAIN;
     if (!may_write(c))
         return -EPIPE;
-    c->more = c->unpushed = more;
-    uint32_t taken = stream_append(&c->send, &stack->tcp->chunks, buffer, min_u32(bytes, tcp_send_room(c)));
-    if (taken < bytes)
-        c->more = false;
-    if (taken < bytes || !tcp_worth_writing(c))
+    for (int i = 0; i < count; i++)
+        bytes += (uint32_t)parts[i].iov_len;
+    uint32_t taken = append(c, parts, count);
+    c->unpushed = more;
+    c->more = more && taken == bytes;
+    if ((c->socket.told & US_WRITABLE) && (taken < bytes || !tcp_worth_writing(c)))
         c->socket.told &= (uint8_t)~US_WRITABLE;
     tcp_output(c);
     return taken > 0 || bytes == 0 ? (int)taken : -EAGAIN;
+}
+
+int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes, bool more)
+{
+    const struct iovec whole = {.iov_base = (void *)(uintptr_t)buffer, .iov_len = bytes};
+    return us_writev(stack, socket, &whole, 1, more);
 }
 
 static void queue_fin(struct connection *c)
@@ -278,7 +300,7 @@ int us_abort(struct stack *stack, int socket)
     return 0;
 }
 
-unsigned socket_readiness(const struct socket *socket)
+unsigned socket_readiness(const struct socket *socket, unsigned asked)
 {
     if (socket->kind == SOCKET_LISTENER)
         return ((const struct tcp_listener *)(const void *)socket)->waiting_count > 0 ? US_READABLE : 0;
@@ -290,7 +312,7 @@ unsigned socket_readiness(const struct socket *socket)
     unsigned readiness = c->receive.length > 0 ? US_READABLE : 0;
     if (c->fin_received)
         readiness |= US_READABLE | US_PEER_CLOSED;
-    if (may_write(c) && tcp_worth_writing(c))
+    if ((asked & US_WRITABLE) && may_write(c) && tcp_worth_writing(c))
         readiness |= US_WRITABLE;
     if (c->fin_received && c->fin_queued)
         readiness |= US_ENDED;
@@ -300,7 +322,7 @@ unsigned socket_readiness(const struct socket *socket)
 unsigned us_readiness(struct stack *stack, int number)
 {
     const struct socket *socket = socket_of(stack, number);
-    return socket == NULL ? 0 : socket_readiness(socket);
+    return socket == NULL ? 0 : socket_readiness(socket, ~0u);
 }
 
 struct stack_usage stack_usage(const struct stack *stack)

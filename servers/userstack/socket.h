@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct stack;
 
@@ -36,6 +37,8 @@ int us_read(struct stack *stack, int socket, void *buffer, uint32_t bytes);
 /* Bytes taken, as far as there is room; -EAGAIN: none; -EPIPE: our side is closed; or why the connection ended.
  * With `more` the last segment waits for what follows, if it is not full (MSG_MORE; at most a retransmission time-out). */
 int us_write(struct stack *stack, int socket, const void *buffer, uint32_t bytes, bool more);
+/* The same of several buffers, of together less than 2 GiB, as if they were one. */
+int us_writev(struct stack *stack, int socket, const struct iovec *parts, int count, bool more);
 
 int us_shutdown_write(struct stack *stack, int socket); /* FIN after what is queued; -ENOTCONN */
 /* The number is free at once; what is queued is still sent. Unread data makes it an abort (RFC 9293, 3.10.4 and

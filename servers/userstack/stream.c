@@ -31,7 +31,7 @@ static void write(struct stream *stream, struct pool *chunks, uint32_t at, const
     while (bytes > 0) {
         uint32_t place = place_of(stream, at), within = place % STACK_CHUNK_BYTES;
         uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - within);
-        memcpy(pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, data, part);
+        copy_bytes(pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, data, part);
         at += part;
         data += part;
         bytes -= part;
@@ -59,20 +59,20 @@ void stream_copy(const struct stream *stream, const struct pool *chunks, uint32_
     while (bytes > 0) {
         uint32_t place = place_of(stream, at), within = place % STACK_CHUNK_BYTES;
         uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - within);
-        memcpy(out, pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
+        copy_bytes(out, pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
         at += part;
         out += part;
         bytes -= part;
     }
 }
 
-uint64_t stream_sum(const struct stream *stream, const struct pool *chunks, uint32_t at, uint32_t bytes)
+uint64_t stream_copy_and_sum(const struct stream *stream, const struct pool *chunks, uint32_t at, uint8_t *out, uint32_t bytes)
 {
     uint64_t sum = 0;
     for (uint32_t done = 0, part; done < bytes; done += part) {
         uint32_t place = place_of(stream, at + done), within = place % STACK_CHUNK_BYTES;
         part = min_u32(bytes - done, STACK_CHUNK_BYTES - within);
-        uint64_t one = sum_bytes(pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
+        uint64_t one = copy_and_sum(out + done, pool_block(chunks, stream->slots[place / STACK_CHUNK_BYTES]) + within, part);
         sum += done % 2 == 0 ? one : sum_swapped(one);
     }
     return sum;

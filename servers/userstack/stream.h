@@ -30,8 +30,8 @@ bool stream_place(struct stream *stream, struct pool *chunks, uint32_t at, const
 /* At the end. How many were taken: up to the limit, and to this stream's share of the pool. */
 uint32_t stream_append(struct stream *stream, struct pool *chunks, const uint8_t *data, uint32_t bytes);
 void stream_copy(const struct stream *stream, const struct pool *chunks, uint32_t at, uint8_t *out, uint32_t bytes);
-/* Their sum, as of sum_bytes(): from here, where they are in the cache, and not from where they were copied to. */
-uint64_t stream_sum(const struct stream *stream, const struct pool *chunks, uint32_t at, uint32_t bytes);
+/* The same, and their sum, as of sum_bytes(). */
+uint64_t stream_copy_and_sum(const struct stream *stream, const struct pool *chunks, uint32_t at, uint8_t *out, uint32_t bytes);
 /* The first ones, bytes <= length. With `last` nothing was placed beyond the end: an empty stream gives all back. */
 void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes, bool last);
 void stream_clear(struct stream *stream, struct pool *chunks);                  /* all, those out of order too */

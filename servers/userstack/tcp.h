@@ -115,6 +115,8 @@ struct connection {
     uint32_t read_bytes;             /* in this round trip */
     uint64_t read_since;
     bool ack_now, fin_received;
+    bool ack_later; /* at ack_due, unless something that carries it goes first; its timer then expires for nothing */
+    uint64_t ack_due;
     bool fin_known; /* one has come, perhaps beyond a gap */
     uint32_t fin_at;
 

@@ -11,11 +11,22 @@ enum {
     OPTION_TIMESTAMPS = 8,
 };
 
+static bool timestamps_only(const uint8_t *p, uint32_t bytes)
+{
+    return bytes == 12 && p[0] == OPTION_NOP && p[1] == OPTION_NOP && p[2] == OPTION_TIMESTAMPS && p[3] == 10;
+}
+
 /* An option of a wrong length is passed over; a length that leads beyond the header makes the segment malformed. */
 bool tcp_parse_options(const uint8_t *p, uint32_t bytes, bool syn, struct tcp_options *out)
 {
     const uint8_t *end = p + bytes;
-    memset(out, 0, sizeof *out);
+    memset(out, 0, offsetof(struct tcp_options, sack)); /* of which sack_count are valid */
+    if (timestamps_only(p, bytes)) { /* as RFC 7323, appendix A, lays them out: nearly every segment */
+        out->has_timestamps = true;
+        out->tsval = get32(p + 4);
+        out->tsecr = get32(p + 8);
+        return true;
+    }
     while (p < end && *p != OPTION_END) {
         if (*p == OPTION_NOP) {
             p++;

@@ -32,24 +32,21 @@ enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t byt
     uint32_t window = offer_window(c, syn);
     if (result == IP_OK) {
         uint8_t *p = out.data;
+        uint32_t number = flags & TCP_ACK ? c->rcv_nxt : 0, ip = stack->address.ip;
+        uint32_t head = header / 4 << 12 | flags;
         put16(p + TCP_SOURCE, c->tuple.local_port);
         put16(p + TCP_DESTINATION, c->tuple.remote_port);
         put32(p + TCP_SEQ, seq);
-        put32(p + TCP_ACKNOWLEDGMENT, flags & TCP_ACK ? c->rcv_nxt : 0);
-        p[TCP_OFFSET] = (uint8_t)(header / 4 << 4);
-        p[TCP_FLAGS] = flags;
+        put32(p + TCP_ACKNOWLEDGMENT, number);
+        put16(p + TCP_OFFSET, head);
         put16(p + TCP_WINDOW, window);
         put32(p + TCP_CHECKSUM, 0); /* and urgent pointer */
         memcpy(p + TCP_BYTES, options, option_bytes);
-        uint8_t addresses[8];
-        put32(addresses, stack->address.ip);
-        put32(addresses + 4, c->tuple.remote);
-        uint64_t sum = sum_bytes(p, header) + sum_pseudo(addresses, PROTOCOL_TCP, header + bytes);
-        if (bytes > 0) {
-            uint32_t at = seq - c->send_first;
-            sum += stream_sum(&c->send, &LAYER(c)->chunks, at, bytes);
-            stream_copy(&c->send, &LAYER(c)->chunks, at, p + header, bytes);
-        }
+        uint64_t sum = sum_numbers((uint64_t)c->tuple.local_port + c->tuple.remote_port + seq + number + head + window +
+                                   ip + c->tuple.remote + PROTOCOL_TCP + header + bytes);
+        sum += sum_bytes(options, option_bytes);
+        if (bytes > 0)
+            sum += stream_copy_and_sum(&c->send, &LAYER(c)->chunks, seq - c->send_first, p + header, bytes);
         store_checksum(p + TCP_CHECKSUM, sum);
         ipv4_end(stack, &out, PROTOCOL_TCP, c->tuple.remote);
         COUNT(stack, tcp_sent);
@@ -57,9 +54,8 @@ enum ip_result tcp_send_segment(struct connection *c, uint32_t seq, uint32_t byt
     if (flags & TCP_ACK) {
         c->last_ack_sent = c->rcv_nxt;
         c->unacked_bytes = 0;
-        c->ack_now = false;
+        c->ack_now = c->ack_later = false;
         c->twice = (struct tcp_run){0, 0};
-        timers_cancel(stack->timers, &c->delayed_ack);
     }
     return result;
 }
@@ -234,6 +230,8 @@ bool tcp_send_tail(struct connection *c)
 void tcp_output(struct connection *c)
 {
     if (c->state < TCP_ESTABLISHED || c->state == TCP_TIME_WAIT || c->blocked)
+        return;
+    if (c->send.length == 0 && c->snd_nxt == c->snd_una && !c->fin_queued) /* nothing on its way, nothing to come */
         return;
     if (c->snd_una == c->snd_max && c->stack->now - c->sent_at > c->rto) /* RFC 5681, 4.1 */
         c->cc.cwnd = min_u32(c->cc.cwnd, c->stack->limits.initial_window * c->mss);

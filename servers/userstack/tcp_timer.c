@@ -84,8 +84,11 @@ static void loss_expired(struct timers *timers, struct timer *timer)
 
 static void delayed_ack_expired(struct timers *timers, struct timer *timer)
 {
-    (void)timers;
-    tcp_send_ack((struct connection *)(void *)((char *)timer - offsetof(struct connection, delayed_ack)));
+    struct connection *c = (struct connection *)(void *)((char *)timer - offsetof(struct connection, delayed_ack));
+    if (c->ack_later && ticks_ahead(c->ack_due, c->stack->now) > 0)
+        timers_start(timers, timer, c->ack_due);
+    else if (c->ack_later)
+        tcp_send_ack(c);
 }
 
 static void keepalive_expired(struct connection *c)

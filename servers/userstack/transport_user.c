@@ -315,18 +315,13 @@ ssize_t tp_send(int socket, const void *buffer, size_t bytes)
 
 ssize_t tp_sendv(int number, const struct iovec *parts, int count, bool more_follows)
 {
-    int socket = socket_of(number);
-    ssize_t sent = 0;
-    for (int i = 0; i < count; i++) {
-        uint32_t bytes = at_most(parts[i].iov_len);
-        int taken = us_write(stack(), socket, parts[i].iov_base, bytes, more_follows || i + 1 < count);
-        if (taken < 0)
-            return sent > 0 ? sent : failed(-taken);
-        sent += taken;
-        if ((size_t)taken < parts[i].iov_len)
-            break;
-    }
-    return sent;
+    size_t bytes = 0;
+    int fit = 0;
+    while (fit < count && parts[fit].iov_len <= INT32_MAX - bytes)
+        bytes += parts[fit++].iov_len;
+    if (fit == 0 && count > 0)
+        return tp_send(number, parts[0].iov_base, parts[0].iov_len);
+    return result_of(us_writev(stack(), socket_of(number), parts, fit, more_follows || fit < count));
 }
 
 /* A piece is read when there is room for all of it, so that none is read twice: what is written at a time is a quarter of
