@@ -9,7 +9,7 @@ struct stack_limits stack_default_limits(void)
         .timer_batch = 1024,
         .packets = 256,
         .arp_entries = 256,
-        .arp_queue = 8,
+        .arp_queue = 100, /* whoever opens many connections at once loses none of their SYNs, each for a second */
         .datagrams = 16,
         .datagram_bytes = 16384,
         .paths = 256,

@@ -1,8 +1,8 @@
 /* fabric.h: what the files of the switch share: its ports, and one prototype table grouped by file.
  *
  * A frame's way: port.c takes it from a ring, demux.c says whose it is, impair.c what befalls it on the way, port.c puts it
- * into the receiver's ring. It is copied from ring to ring (ring.h says how). What is decided on is the switch's own copy of its
- * headers, which are passed on as they were judged: whoever rewrites them meanwhile changes nothing.
+ * into the receiver's ring. It is copied from ring to ring (ring.h says how). What is decided on is the switch's own copy
+ * of its headers, which are passed on as they were judged: whoever rewrites them meanwhile changes nothing.
  *
  * Nobody is trusted. A port's memory and messages are anybody's bytes; a port sends from its own MAC, address and ports
  * only; in a turn PORT_BATCH frames of each port are moved, in turns that begin with another one each time; what goes to
