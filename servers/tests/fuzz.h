@@ -13,6 +13,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* A target whose inputs are not lines may say of which parts they are: which one the byte at *at < size is in. *at goes to
+ * its beginning, its length is returned. Our driver then takes, puts and repeats whole parts. */
+size_t fuzz_part(const uint8_t *data, size_t size, size_t *at) __attribute__((weak));
+
 _Noreturn static inline void fuzz_abort(const char *file, int line, const char *condition)
 {
     fprintf(stderr, "%s:%d: %s\n", file, line, condition);

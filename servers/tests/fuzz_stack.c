@@ -3,26 +3,13 @@
  * The input is a script of steps: a byte that says what, and its arguments; see step(). Segments are built around the
  * numbers that a connection expects, or almost nothing would get past the first checks: '@' is the expected one. Frames
  * as they are come by 'f'. After all of it time goes on until every connection must have ended: then nothing is left. */
-#include "fuzz_stack_checks.h"
+#include "fuzz_stack_peer.h"
 
 #include <signal.h>
 
 #ifndef PLANTED_BUG
 #define PLANTED_BUG 0
 #endif
-
-enum { SOCKETS = 4, TICK_US = 100 };
-
-struct peer {
-    struct stack *stack;
-    uint64_t now;
-    int listener, sockets[SOCKETS];
-    bool has_read[SOCKETS];
-    uint32_t next_read[SOCKETS]; /* sequence number of what comes next */
-    bool no_room;
-    bool foreign; /* text came whose numbers nobody knows */
-    uint8_t frame[WIRE_FRAME_MAX];
-};
 
 static uint8_t *reserve(void *context, uint32_t bytes)
 {
@@ -34,7 +21,13 @@ static uint8_t *reserve(void *context, uint32_t bytes)
 static void commit(void *context, uint32_t bytes)
 {
     struct peer *peer = context;
+    const uint8_t *ip = peer->frame + WIRE_ETHERNET_BYTES, *tcp = ip + IPV4_BYTES;
     sent_frame_must_be_right(peer->frame, bytes);
+    if (get16(peer->frame + 12) != ETHERNET_IPV4)
+        return;
+    memcpy(peer->last, peer->frame, bytes < sizeof peer->last ? bytes : sizeof peer->last);
+    if (ip[IPV4_PROTOCOL] == PROTOCOL_TCP && (tcp[TCP_FLAGS] & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+        memcpy(peer->syn_ack, peer->frame, bytes < sizeof peer->syn_ack ? bytes : sizeof peer->syn_ack);
 }
 
 /* For the test of the driver: states that only a sequence of right packets and calls leads to. */
@@ -57,67 +50,47 @@ static void check_all(const struct peer *peer)
     }
 }
 
-static void arrive(struct peer *peer, const uint8_t *frame, uint32_t bytes)
+static void datagram(struct peer *peer, uint8_t what, uint8_t length)
 {
-    uint8_t *exactly = malloc(bytes + (bytes == 0));
-    MUST(exactly != NULL);
-    memcpy(exactly, frame, bytes);
-    peer->foreign |= !fill_text(exactly, bytes);
-    stack_input(peer->stack, exactly, bytes, FRAME_CHECKED); /* or hardly a mutant would get through */
-    free(exactly);
+    uint8_t text[2048] = {0};
+    struct us_endpoint to = {FUZZ_PEER + (what >> 2 & 31), 53}, from;
+    switch (what & 3) {
+    case 0:
+        us_udp_send(peer->stack, peer->udp, text, length * 8u, to);
+        break;
+    case 1:
+        us_udp_receive(peer->stack, peer->udp, text, length * 8u, &from);
+        break;
+    case 2:
+        us_interest(peer->stack, peer->udp, length & 31, 0);
+        break;
+    case 3:
+        us_close(peer->stack, peer->udp);
+        peer->udp = us_udp_open(peer->stack, length & 1 ? 53 : 0);
+        break;
+    }
 }
 
-/* Near what is expected, or, with the high bit, far from it. */
-static uint32_t off(uint8_t byte)
+static void set_option(struct peer *peer, uint8_t which, uint8_t value)
 {
-    int32_t by = (byte & 127) - '@';
-    return byte & 128 ? (uint32_t)by * 0x1000003u : (uint32_t)by * 100u;
+    static const uint32_t units[] = {[US_USER_TIMEOUT_MS] = 20, [US_MSS] = 8};
+    enum us_option option = (enum us_option)((which & 7) % (US_MSS + 1));
+    int socket = which & 8 ? peer->listener : peer->sockets[(which >> 4) % SOCKETS];
+    us_set(peer->stack, socket, option, units[option] == 0 ? value & 1 : value * units[option]);
 }
 
-/* flags, seq, ack, window and options, length, and which connection */
-static void segment(struct peer *peer, const uint8_t *a)
+static void ask(struct peer *peer, uint8_t which)
 {
-    uint8_t frame[WIRE_FRAME_MAX] = {0};
-    struct tcp_tuple tuple = {FUZZ_PEER, FUZZ_OWN, (uint16_t)(5000 + (a[5] & 3)), 80};
-    if (a[5] & 4) { /* the stack's own attempt */
-        tuple.remote_port = 90;
-        tuple.local_port = 4000;
-    }
-    const struct connection *c = tcp_find(peer->stack, &tuple);
-    uint32_t seq = (c == NULL ? 7000 : c->rcv_nxt) + off(a[1]), ack = (c == NULL ? 0 : c->snd_max) + off(a[2]);
-    uint8_t options[TCP_OPTIONS_MAX] = {0}, *o = options;
-    if (a[0] & TCP_SYN) {
-        static const uint8_t syn[] = {2, 4, 2, 0, 1, 3, 3, 4, 1, 1, 4, 2};
-        uint32_t some = a[3] & 8 ? 12 : a[3] & 4 ? 4 : 0;
-        memcpy(o, syn, some);
-        o += some;
-    }
-    if (a[3] & 2) {
-        static const uint8_t start[] = {1, 1, 8, 10};
-        memcpy(o, start, sizeof start);
-        put32(o + 4, (uint32_t)peer->now / 10 + (a[3] & 128 ? 0u - 1000u : 0));
-        put32(o + 8, c == NULL ? 0 : tcp_clock(peer->stack) + c->ts_offset);
-        o += 12;
-    }
-    if (a[3] & 16) {
-        static const uint8_t start[] = {1, 1, 5, 10};
-        memcpy(o, start, sizeof start);
-        uint32_t left = (c == NULL ? 0 : c->snd_una) + off(a[4] & 127);
-        put32(o + 4, left);
-        put32(o + 8, left + 300u * (a[1] & 7));
-        o += 12;
-    }
-    uint32_t header = TCP_BYTES + (uint32_t)(o - options), bytes = (a[4] & 15) * 90u, at = write_ip_header(frame, PROTOCOL_TCP, header + bytes);
-    uint8_t *p = frame + at;
-    put16(p + TCP_SOURCE, tuple.remote_port);
-    put16(p + TCP_DESTINATION, tuple.local_port);
-    put32(p + TCP_SEQ, seq);
-    put32(p + TCP_ACKNOWLEDGMENT, ack);
-    p[TCP_OFFSET] = (uint8_t)(header / 4 << 4);
-    p[TCP_FLAGS] = a[0] & 63;
-    put16(p + TCP_WINDOW, a[3] & 32 ? 0 : a[3] & 64 ? 200 : 20000);
-    memcpy(p + TCP_BYTES, options, header - TCP_BYTES);
-    arrive(peer, frame, at + header + bytes);
+    struct us_info info;
+    struct us_endpoint end;
+    int socket = which & 8 ? peer->listener : peer->sockets[which % SOCKETS];
+    us_readiness(peer->stack, socket);
+    us_connect_result(peer->stack, socket);
+    us_local(peer->stack, socket, &end);
+    us_peer(peer->stack, socket, &end);
+    if (us_info(peer->stack, socket, &info) == 0)
+        MUST(info.sacked_bytes + info.lost_bytes <= info.unacked_bytes);
+    us_interest(peer->stack, socket, which >> 3, 0);
 }
 
 /* All that is read is what was sent at its number, and follows what was read before. */
@@ -160,7 +133,7 @@ static void call(struct peer *peer, uint8_t what, uint8_t which)
         break;
     case 1:
         if (*socket < 0) {
-            *socket = us_connect(peer->stack, (struct us_endpoint){FUZZ_PEER, 90}, 4000);
+            *socket = us_connect(peer->stack, (struct us_endpoint){FUZZ_PEER + (which >> 2 & 31), 90}, which & 128 ? 0 : 4000);
             peer->has_read[place] = false;
         }
         break;
@@ -199,47 +172,87 @@ static void go_on(struct peer *peer, uint64_t ticks)
     stack_advance(peer->stack, until);
 }
 
-/* Returns how many bytes it took. */
-static size_t step(struct peer *peer, const uint8_t *p, size_t left)
+static bool among(uint8_t what, const char *those) { return what != 0 && strchr(those, what) != NULL; }
+
+/* How many bytes a step has; a frame has three and more. */
+static size_t least_bytes(uint8_t what)
+{
+    return what == 's' ? 7 : among(what, "takh") ? 2 : among(what, "wb") ? 1 : 3;
+}
+
+/* How many bytes a step takes; the last may be unfinished, or its frame shorter than it says. */
+static size_t step_bytes(const uint8_t *p, size_t left)
+{
+    size_t bytes = among(p[0], "scquotakhwb") || left < 2 || p[1] < 2 ? least_bytes(p[0]) : 2u + p[1];
+    return bytes < left ? bytes : left;
+}
+
+/* A step that is whole: its first byte says what, the others are its arguments. */
+static void step(struct peer *peer, const uint8_t *p, size_t bytes)
 {
     struct us_event events[2];
+    if (bytes < least_bytes(p[0]))
+        return;
+    if (among(p[0], "ctuoh"))
+        stack_batch_end(peer->stack); /* what lay there together are frames */
     switch (p[0]) {
+    case 'b':
+        stack_batch(peer->stack);
+        break;
     case 's':
-        if (left < 7)
-            return left;
-        segment(peer, p + 1);
-        return 7;
+        peer_segment(peer, p + 1);
+        break;
     case 'c':
-        if (left < 3)
-            return left;
         call(peer, p[1], p[2]);
-        return 3;
+        break;
     case 't':
-        if (left < 2)
-            return left;
         go_on(peer, (uint64_t)1 << (p[1] & (peer->no_room ? 7 : 15))); /* without room it is tried again every tick */
         us_wait(peer->stack, events, 2);
-        return 2;
+        break;
     case 'w':
         peer->no_room = !peer->no_room;
-        return 1;
+        break;
+    case 'k':
+        peer_answer(peer, p[1]);
+        break;
+    case 'q':
+        peer_complain(peer, p[1], p[2]);
+        break;
+    case 'a':
+        peer_resolve(peer, p[1]);
+        break;
+    case 'u':
+        datagram(peer, p[1], p[2]);
+        break;
+    case 'o':
+        set_option(peer, p[1], p[2]);
+        break;
+    case 'h':
+        ask(peer, p[1]);
+        break;
     default: { /* 'f', length, a frame; or 'i', length, an IP packet from its protocol on */
-        if (left < 3)
-            return left;
-        uint32_t bytes = p[1] < left - 2 ? p[1] : (uint32_t)left - 2;
+        uint32_t length = (uint32_t)bytes - 2;
         uint8_t frame[WIRE_FRAME_MAX];
-        if (p[0] == 'i' && bytes > 3) {
-            uint32_t at = write_ip_header(frame, p[2], bytes - 3);
+        if (p[0] == 'i' && length > 3) {
+            uint32_t at = write_ip_header(frame, p[2], length - 3);
             frame[WIRE_ETHERNET_BYTES + IPV4_FRAGMENT] = p[3] & 0x20;
             frame[WIRE_ETHERNET_BYTES + IPV4_FRAGMENT + 1] = p[4];
-            memcpy(frame + at, p + 5, bytes - 3);
-            arrive(peer, frame, at + bytes - 3);
+            memcpy(frame + at, p + 5, length - 3);
+            peer_arrive(peer, frame, at + length - 3);
         } else {
-            arrive(peer, p + 2, bytes);
+            peer_arrive(peer, p + 2, length);
         }
-        return 2 + bytes;
     }
     }
+}
+
+size_t fuzz_part(const uint8_t *data, size_t size, size_t *at)
+{
+    size_t begin = 0, length;
+    while (length = step_bytes(data + begin, size - begin), begin + length <= *at)
+        begin += length;
+    *at = begin;
+    return length;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -251,16 +264,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     peer.listener = us_listen(peer.stack, 80, 3);
     for (int i = 0; i < SOCKETS; i++)
         peer.sockets[i] = -1;
-    us_udp_open(peer.stack, 53);
+    peer.udp = us_udp_open(peer.stack, 53);
 
-    for (size_t at = 0; at < size;) {
-        at += step(&peer, data + at, size - at);
+    for (size_t at = 0, bytes; at < size; at += bytes) {
+        bytes = step_bytes(data + at, size - at);
+        step(&peer, data + at, bytes);
         check_all(&peer);
     }
+    stack_batch_end(peer.stack);
     peer.no_room = false;
     for (int i = 0; i < SOCKETS; i++)
         us_close(peer.stack, peer.sockets[i]);
     us_close(peer.stack, peer.listener);
+    us_close(peer.stack, peer.udp);
     go_on(&peer, (uint64_t)7200 * 1000000 / TICK_US);
     stack_must_be_empty(peer.stack);
     stack_close(peer.stack);

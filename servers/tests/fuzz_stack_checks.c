@@ -51,7 +51,7 @@ static void pool_must_be_whole(const struct pool *pool)
 static void tcp_must_be_sound(const struct stack *stack, uint32_t *timers)
 {
     const struct tcp_layer *layer = stack->tcp;
-    uint32_t used = 0, chunks = 0, runs = 0, half_open = 0, waiting = 0, time_waits = 0;
+    uint32_t used = 0, chunks = 0, runs = 0, half_open = 0, waiting = 0, time_waits = 0, owing = 0;
     for (uint32_t i = 0; i < stack->limits.connections; i++) {
         const struct connection *c = &layer->connections[i];
         if (c->socket.kind != SOCKET_CONNECTION)
@@ -60,6 +60,7 @@ static void tcp_must_be_sound(const struct stack *stack, uint32_t *timers)
         half_open += c->listener != NULL && c->state == TCP_SYN_RECEIVED;
         waiting += c->listener != NULL && c->state != TCP_SYN_RECEIVED;
         time_waits += c->state == TCP_TIME_WAIT && c->in_link && c->listener == NULL;
+        owing += c->owing;
         connection_must_be_sound(c);
         for (uint32_t s = 0; s < c->send.slot_count; s++)
             chunks += c->send.slots[s] != 0;
@@ -70,6 +71,9 @@ static void tcp_must_be_sound(const struct stack *stack, uint32_t *timers)
                    timer_pending(&c->loss);
     }
     MUST(used == layer->used && chunks == layer->chunks.used && runs == layer->runs.used);
+    for (const struct connection *c = layer->owing; c != NULL; c = c->owing_next, owing--)
+        MUST(c->owing && c->socket.kind == SOCKET_CONNECTION && owing > 0);
+    MUST(owing == 0);
     MUST(time_waits == layer->time_waits && time_waits <= stack->limits.time_waits);
     for (uint32_t i = 0; i < stack->limits.listeners; i++) {
         const struct tcp_listener *l = &layer->listeners[i];
