@@ -6,6 +6,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 
 /* In: as many as a switch's ring has, so that a window of 4 MiB fits, which a kernel may send at once while nobody looks. */
 enum { SLOTS = 4096, SLOT_BYTES = 2048, BLOCK_BYTES = 65536, HEADER_ROOM = 96, BATCH = 128 };
+/* Out: so often a batch may find no room before it loses what finds none: a fraction of a millisecond. */
+enum { WAITS = 256 };
 
 struct packet_ring {
     int socket;
@@ -44,12 +47,15 @@ void packet_ring_commit(void *context, uint32_t bytes)
 
 void packet_ring_flush(struct packet_ring *r)
 {
-    for (unsigned sent = 0; sent < r->queued;) {
+    for (unsigned sent = 0, waits = 0; sent < r->queued;) {
         r->calls++;
         int n = sendmmsg(r->socket, r->messages + sent, r->queued - sent, MSG_DONTWAIT);
         if (n > 0) {
             sent += (unsigned)n;
-        } else if (errno != EINTR) { /* lost as on a wire: over veth the receiver's backlog is full */
+        } else if (errno == ENOBUFS && waits < WAITS) { /* over veth: the receiver's backlog, which another CPU empties */
+            waits++;
+            sched_yield();
+        } else if (errno != EINTR) { /* lost as on a wire */
             r->lost++;
             sent++;
         }
