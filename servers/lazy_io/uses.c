@@ -1,0 +1,82 @@
+/* uses.c: see uses.h. */
+#include "uses.h"
+
+#include "bounds.h"
+#include "counters.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SHORT_MS 1000 /* memory stays short for so long after a read has waited */
+#define LOOK_MS 100   /* how often it is asked whether blocks were read */
+
+/* 512 bytes each, by all threads of the process. */
+static long blocks_read(void)
+{
+    struct rusage usage;
+    count(system_calls);
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_inblock : 0;
+}
+
+bool uses_start(struct uses *uses, int max_descriptor)
+{
+    *uses = (struct uses){.max_descriptor = max_descriptor,
+                          .page_bytes = (size_t)sysconf(_SC_PAGESIZE),
+                          .blocks = blocks_read(),
+                          .noticed_ms = calloc((size_t)max_descriptor + 1, sizeof *uses->noticed_ms)};
+    return uses->noticed_ms != NULL;
+}
+
+void uses_stop(struct uses *uses)
+{
+    free(uses->noticed_ms);
+}
+
+void uses_opened(struct uses *uses, int file, uint64_t now_ms)
+{
+    if (file <= uses->max_descriptor)
+        uses->noticed_ms[file] = now_ms;
+}
+
+void uses_waited(struct uses *uses, uint64_t now_ms)
+{
+    uses->short_ms = now_ms + SHORT_MS;
+}
+
+static void look(struct uses *uses, uint64_t now_ms)
+{
+    long blocks = blocks_read();
+    if (blocks != uses->blocks)
+        uses_waited(uses, now_ms);
+    uses->blocks = blocks;
+    uses->looked_ms = now_ms;
+}
+
+/* The same file, by a number that nobody else has seen; without a free one, or /proc, all stays as it is. */
+static void open_anew(int file)
+{
+    char name[sizeof "/proc/self/fd/" + 10];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    int fresh = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    count(system_calls);
+    if (fresh < 0)
+        return;
+    dup3(fresh, file, O_CLOEXEC);
+    close(fresh);
+    count_by(system_calls, 2);
+}
+
+void uses_notice(struct uses *uses, int file, size_t bytes, uint64_t now_ms)
+{
+    if (bytes > uses->page_bytes || file > uses->max_descriptor)
+        return;
+    if (now_ms - uses->looked_ms >= LOOK_MS)
+        look(uses, now_ms);
+    if (now_ms >= uses->short_ms || now_ms - uses->noticed_ms[file] < LAZY_USES_MS)
+        return;
+    uses->noticed_ms[file] = now_ms;
+    open_anew(file);
+}
