@@ -357,6 +357,18 @@ def lost(frame: pd.DataFrame, impairment: str, stack: str) -> int:
 # ------------------------------------------------------------------------------------------------- incast
 
 
+class World(NamedTuple):
+    """What incast happened in: an experiment, and the path of its frames ("": all that it has)."""
+
+    experiment: str
+    path: str = ""
+
+
+#: In virtual time, with many senders and timers; by the clock and through the switch; and in virtual time, over the
+#: wires that the switch then has.
+MANY, LIVE, MODEL = World("incast"), World("incast-live", SWITCH), World("incast-live", "virtual time")
+
+
 class Point(NamedTuple):
     """Where incast was measured: a least time-out, and the tick that timers are rounded to."""
 
@@ -364,18 +376,25 @@ class Point(NamedTuple):
     tick_us: float
 
 
-def incast_points(frame: pd.DataFrame) -> list[Point]:
+def incast(frame: pd.DataFrame, world: World) -> pd.DataFrame:
+    """Valid trials of incast in a world."""
+    return trials(frame, world.experiment, **({"path": world.path} if world.path else {}))
+
+
+def incast_points(frame: pd.DataFrame, world: World = MANY) -> list[Point]:
     """Least time-outs and ticks that were measured, the coarsest first."""
-    found = trials(frame, "incast")
+    found = incast(frame, world)
     if found.empty or not {"min_rto_us", "tick_us"} <= set(found):
         return []
     pairs = zip(numbers(found, "min_rto_us"), numbers(found, "tick_us"), strict=True)
     return sorted({Point(*pair) for pair in pairs if np.isfinite(pair).all()}, reverse=True)
 
 
-def completion(frame: pd.DataFrame, point: Point, column: str = "completion_ms") -> pd.DataFrame:
+def completion(
+    frame: pd.DataFrame, point: Point, column: str = "completion_ms", world: World = MANY
+) -> pd.DataFrame:
     """Until the last of all senders was done, ms (or another column): a row a round, a column a number of senders."""
-    found = trials(frame, "incast")
+    found = incast(frame, world)
     if found.empty or column not in found:
         return pd.DataFrame(index=pd.Index([], name="round"))
     here = (numbers(found, "min_rto_us") == point.min_rto_us) & (numbers(found, "tick_us") == point.tick_us)
@@ -383,18 +402,25 @@ def completion(frame: pd.DataFrame, point: Point, column: str = "completion_ms")
     return found.pivot_table(index="round", columns="senders", values=column, aggfunc="median")
 
 
-def coarse_and_fine(frame: pd.DataFrame) -> tuple[Point, Point] | None:
+def beside_model(frame: pd.DataFrame, point: Point, column: str = "completion_ms") -> pd.DataFrame:
+    """The same of the switch ÷ of its model in virtual time, which is the same in every round."""
+    live, model = (completion(frame, point, column, world) for world in (LIVE, MODEL))
+    both = [count for count in live if count in model]
+    return live[both] / model[both].mean()
+
+
+def coarse_and_fine(frame: pd.DataFrame, world: World = MANY) -> tuple[Point, Point] | None:
     """The largest and the smallest least time-out that were measured, both with their finest tick."""
-    points = incast_points(frame)
+    points = incast_points(frame, world)
     least = {point.min_rto_us for point in points}
     if len(least) < 2:
         return None
     return _finest(points, max(least)), _finest(points, min(least))
 
 
-def coarse_tick(frame: pd.DataFrame) -> tuple[Point, Point] | None:
+def coarse_tick(frame: pd.DataFrame, world: World = MANY) -> tuple[Point, Point] | None:
     """The smallest least time-out with the coarsest and with the finest tick that it was measured at."""
-    points = incast_points(frame)
+    points = incast_points(frame, world)
     for least in sorted({point.min_rto_us for point in points}):
         ticks = [point for point in points if point.min_rto_us == least]
         if len(ticks) > 1:
@@ -406,18 +432,20 @@ def _finest(points: Sequence[Point], min_rto_us: float) -> Point:
     return min((point for point in points if point.min_rto_us == min_rto_us), key=lambda point: point.tick_us)
 
 
-def over_senders(frame: pd.DataFrame, points: tuple[Point, Point] | None) -> pd.DataFrame:
+def over_senders(
+    frame: pd.DataFrame, points: tuple[Point, Point] | None, world: World = MANY
+) -> pd.DataFrame:
     """Completion at one point ÷ at another: a row a round, a column a number of senders."""
     if points is None:
         return pd.DataFrame(index=pd.Index([], name="round"))
-    coarse, fine = (completion(frame, point) for point in points)
+    coarse, fine = (completion(frame, point, world=world) for point in points)
     both = [count for count in coarse if count in fine]
     return (coarse[both] / fine[both]).dropna(how="all")
 
 
-def timeouts_grow(frame: pd.DataFrame, point: Point | None) -> pd.Series:
+def timeouts_grow(frame: pd.DataFrame, point: Point | None, world: World = MANY) -> pd.Series:
     """Time-outs, plus one, with the most senders ÷ with the fewest: a value a round."""
-    table = completion(frame, point, "timeouts") if point else pd.DataFrame()
+    table = completion(frame, point, "timeouts", world) if point else pd.DataFrame()
     if table.shape[1] < 2:
         return pd.Series(dtype=float)
     return ((table[max(table)] + 1) / (table[min(table)] + 1)).dropna()

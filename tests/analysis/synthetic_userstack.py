@@ -134,6 +134,42 @@ def incast_rows(senders=SENDERS, points=POINTS):
     return found
 
 
+def live_rows(rng, rounds, noise, senders=(4, 64), points=POINTS):
+    """The same over slower wires, through the switch and as the model has it; the switch's hosts lose a little less."""
+    found = []
+    wire = json.dumps({"rate-bps": 200_000_000, "queue": 64})
+    for count, (least, tick) in itertools.product(senders, points):
+        waits = max(0, count - 4) / 8
+        ms = 45.0 + 0.1 * count + (max(least, tick) / 1e3 if waits else 0.0)
+        told = {
+            "senders": count,
+            "min_rto_us": least,
+            "tick_us": tick,
+            "blocks": 5,
+            "options": wire,
+            "peer": "",
+        }
+        label = f"{count} senders, {least} µs, tick {tick} µs"
+        found.append(
+            base(
+                "incast-live",
+                "ours",
+                "virtual time",
+                0,
+                label,
+                completion_ms=ms,
+                timeouts=round(10 * waits),
+                **told,
+            )
+        )
+        found += [
+            base("incast-live", "ours", "switch", number, label, completion_ms=_noisy(rng, 0.9 * ms, noise),
+                 timeouts=round(_noisy(rng, 8 * waits, noise)), **told)
+            for number in range(rounds)
+        ]  # fmt: skip
+    return found
+
+
 def aa_rows(rng, rounds, noise, replicas=3):
     """Ours beside itself."""
     return [
@@ -149,6 +185,7 @@ def rows(rng, rounds=10, noise=0.02, cells=tuple(CELLS)):
         *speed_rows(rng, rounds, noise),
         *impaired_rows(rng, rounds, noise, cells),
         *incast_rows(),
+        *live_rows(np.random.default_rng(4), 6, noise),
         *aa_rows(rng, rounds, noise),
     ]
 
@@ -160,4 +197,5 @@ def quick(rng, rounds=3, noise=0.02):
         *speed_rows(rng, rounds, noise, series, (64, 16384)),
         *impaired_rows(rng, rounds, noise, ("loss 0.1 %", "delay 10 ms", "mix"), ("cubic",)),
         *incast_rows((1, 16), POINTS[::2]),
+        *live_rows(np.random.default_rng(4), 3, noise, points=POINTS[::2]),
     ]

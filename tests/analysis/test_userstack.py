@@ -10,7 +10,7 @@ from retrospective.analysis import rows, userstack
 from retrospective.analysis.figures import FIGURES, Site, show
 from retrospective.analysis.statistics import ratio_interval
 from retrospective.analysis.summary.userstack import userstack_values
-from retrospective.analysis.userstack import Point, Series
+from retrospective.analysis.userstack import LIVE, MODEL, Point, Series
 
 OURS, LWIP, LOOPBACK = Series("ours"), Series("lwip"), Series("kernel", "loopback")
 
@@ -128,6 +128,19 @@ def test_incast_is_told_by_least_time_out_and_tick(trials):
     assert userstack.timeouts_grow(trials, Point(200_000, 100)).mean() == 9
     fine = trials[trials["min_rto_us"] != 200_000]
     assert userstack.coarse_and_fine(fine[fine["min_rto_us"] == 1_000]) is None
+
+
+def test_incast_through_the_switch_is_told_beside_its_model(trials):
+    coarse = Point(200_000, 100)
+    assert userstack.incast_points(trials, LIVE) == userstack.incast_points(trials, MODEL)
+    live, model = (userstack.completion(trials, coarse, world=world) for world in (LIVE, MODEL))
+    assert (len(live), len(model), list(live)) == (6, 1, [4.0, 64.0])
+    assert list(userstack.beside_model(trials, coarse).mean()) == pytest.approx([0.9, 0.9], rel=0.03)
+    assert userstack.beside_model(trials, Point(7, 7)).empty
+    told = userstack_values(trials)["live"]
+    assert (told["senders"], told["rate"], told["queue"]) == ("64", "200 Mbit/s", "64 frames")
+    assert (told["rows"][0]["timeouts_virtual"], len(told["rows"])) == ("15.0", 4)
+    assert userstack_values(trials[trials["path"] != "virtual time"])["live"]["rows"] == []
 
 
 def test_machines_are_never_pooled(trials):

@@ -33,7 +33,9 @@ GOODPUT = 0.75
 OVER_LWIP, OVER_LOOPBACK = 2.0, 1.5
 DIRECTION_NAMES = {"to_peer": "ours sends", "from_peer": "ours receives"}
 #: Two places of incast, the coarser first, if both were measured.
-Points = Callable[[pd.DataFrame], tuple[userstack.Point, userstack.Point] | None]
+Points = Callable[[pd.DataFrame, userstack.World], tuple[userstack.Point, userstack.Point] | None]
+#: By what factor, at most, the switch and its model in virtual time may differ in how long a block takes.
+MODEL_FACTOR = 1.25
 ON_LOOPBACK, ON_SWITCH = Series(KERNEL, LOOPBACK), Series(OURS)
 
 
@@ -99,19 +101,34 @@ def _over_loopback(evidence: Evidence) -> list[Test]:
     )
 
 
-def _incast(points: Points, what: str) -> Tests:
+def _incast(points: Points, what: str, world: userstack.World = userstack.MANY) -> Tests:
     """How much longer the last of many senders takes, with the coarser of two points, where that is longest."""
 
     def tests(evidence: Evidence) -> list[Test]:
-        two = points(evidence.frame)
-        worst = largest(userstack.over_senders(evidence.frame, two))
+        two = points(evidence.frame, world)
+        worst = largest(userstack.over_senders(evidence.frame, two, world))
         if two is None or not len(worst.ratios):
             return []
         coarse, fine = (time_name(getattr(point, what)) for point in two)
         told = f"{fmt_integer(worst.place)} senders: until a block has come, {coarse} ÷ {fine}"
-        return tested(told, certain(worst.effect.value))
+        return tested(told, worst.effect if world is userstack.LIVE else certain(worst.effect.value))
 
     return tests
+
+
+def _as_modelled(evidence: Evidence) -> list[Test]:
+    """With the most senders a block takes neither much longer than in the model, nor much less long."""
+    found = []
+    for point in userstack.incast_points(evidence.frame, userstack.LIVE):
+        table = userstack.beside_model(evidence.frame, point)
+        if table.empty:
+            continue
+        times = (time_name(point.min_rto_us), time_name(point.tick_us))
+        place = f"{fmt_integer(max(table))} senders, least time-out {times[0]}, tick {times[1]}"
+        ratios = table[max(table)].dropna()
+        for what, values in (("switch ÷ model", ratios), ("model ÷ switch", 1 / ratios)):
+            found += tested(f"{place}: {what}", effect(values), "matches", least=1 / MODEL_FACTOR)
+    return found
 
 
 def _conformance(_: Evidence) -> list[Test]:
@@ -187,13 +204,14 @@ def _more_is_sent_again(algorithm: str) -> Mechanism:
     return cause
 
 
-def _timeouts(points: Points) -> Mechanism:
+def _timeouts(points: Points, world: userstack.World = userstack.MANY) -> Mechanism:
     """It is time-outs that the last sender waits for: there are more of them the more senders there are."""
 
     def cause(evidence: Evidence) -> Cause:
-        two = points(evidence.frame)
-        grown = userstack.timeouts_grow(evidence.frame, two[0] if two else None)
-        found = certain(float(grown.mean())) if len(grown) else effect(grown)
+        two = points(evidence.frame, world)
+        grown = userstack.timeouts_grow(evidence.frame, two[0] if two else None, world)
+        by_chance = world is userstack.LIVE or not len(grown)
+        found = effect(grown) if by_chance else certain(float(grown.mean()))
         return Cause("time-outs, plus one, with the most senders ÷ with the fewest", found)
 
     return cause
@@ -311,6 +329,24 @@ def today() -> list[Claim]:
             "A small least time-out is worth little if timers are coarse.",
             _incast(userstack.coarse_tick, "tick_us"),
             _timeouts(userstack.coarse_tick),
+        ),
+        _question(
+            "U-incast-live",
+            "what fine time-outs are for",
+            "So it is by the clock, too, through the switch and with a rate that it keeps.",
+            _incast(userstack.coarse_and_fine, "min_rto_us", userstack.LIVE),
+            _timeouts(userstack.coarse_and_fine, userstack.LIVE),
+            published="up to 90 % of throughput lost without",
+            note=f"Published: {VASUDEVAN}.",
+        ),
+        _question(
+            "U-incast-model",
+            "what fine time-outs are for",
+            "With the most senders, a block takes as long through the switch as in its model in virtual time, by a "
+            f"factor of {MODEL_FACTOR:g} either way, whatever the time-outs and ticks.",
+            _as_modelled,
+            _timeouts(userstack.coarse_and_fine, userstack.LIVE),
+            note="The model has no CPU: its hosts answer at the same instant, where those on the switch take turns.",
         ),
     ]
 

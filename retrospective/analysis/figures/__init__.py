@@ -34,6 +34,7 @@ from retrospective.analysis.figures import (
     userstack_bulk,
     userstack_cpu,
     userstack_goodput,
+    userstack_incast,
 )
 from retrospective.analysis.figures.style import STYLE, NothingToDraw, Site
 
@@ -98,7 +99,8 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "userstack_replies": userstack_cpu.replies,
     "userstack_where": userstack_cpu.where,
     "userstack_goodput": userstack_goodput.goodput,
-    "userstack_incast": userstack_goodput.incast,
+    "userstack_incast": userstack_incast.incast,
+    "userstack_incast_live": userstack_incast.live,
 }
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrospective.analysis import conformance, userstack
-from retrospective.analysis.claims.userstack import GOODPUT, ON_LOOPBACK, ON_SWITCH, OVER_LOOPBACK, OVER_LWIP
+from retrospective.analysis.claims.userstack import (
+    GOODPUT,
+    MODEL_FACTOR,
+    ON_LOOPBACK,
+    ON_SWITCH,
+    OVER_LOOPBACK,
+    OVER_LWIP,
+)
 from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import (
     MISSING,
@@ -26,7 +35,10 @@ from retrospective.analysis.userstack import (
     ALGORITHMS,
     DIRECTIONS,
     KERNEL,
+    LIVE,
     LWIP,
+    MANY,
+    MODEL,
     NAMES,
     NO_IMPAIRMENT,
     OURS,
@@ -41,11 +53,9 @@ from retrospective.analysis.userstack import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
-    from retrospective.analysis.userstack import Point
+    from retrospective.analysis.userstack import Point, World
 
 #: Parts that are protocol, and those that move bytes and wake-ups from one place to another.
 PROTOCOL, MOVING = ("parse", "tcp", "timers"), ("copies", "crossings", "switch")
@@ -84,6 +94,7 @@ def userstack_values(frame: pd.DataFrame) -> Values:
         "where": where_values(frame),
         "goodput": goodput_values(frame),
         "incast": incast_values(frame),
+        "live": live_values(frame),
         "conformance": conformance_values(),
     }
 
@@ -309,6 +320,56 @@ def incast_values(frame: pd.DataFrame) -> Values:
     }
 
 
+def live_values(frame: pd.DataFrame) -> Values:
+    """Incast through the switch beside its model: a block, and time-outs in it, of the most senders."""
+    points = userstack.incast_points(frame, LIVE)
+    apart = [userstack.beside_model(frame, point) for point in points]
+    ratios = [effect(table[count]).value for table in apart for count in table if len(table[count].dropna())]
+    counts = sorted({float(count) for table in apart for count in table})
+    rows = [
+        {
+            "min_rto": time_name(point.min_rto_us),
+            "tick": time_name(point.tick_us),
+            **{
+                f"{what}_{world.path.split()[0]}": told(frame, point, counts[-1], world)
+                for what, told in (("block", _block), ("timeouts", _timeouts_a_block))
+                for world in (LIVE, MODEL)
+            },
+        }
+        for point in points
+        if counts
+    ]
+    return {
+        "measured": bool(rows),
+        "senders": fmt_integer(counts[-1]) if counts else UNMEASURED,
+        "rate": _of_wire(frame, "rate-bps", lambda bps: f"{bps / 1e6:g} Mbit/s"),
+        "queue": _of_wire(frame, "queue", lambda frames: f"{fmt_integer(frames)} frames"),
+        "rows": rows,
+        "coarse_over_fine": _longest(frame, userstack.coarse_and_fine(frame, LIVE), LIVE),
+        "least_apart": fmt_number(min(ratios)) if ratios else UNMEASURED,
+        "most_apart": fmt_number(max(ratios)) if ratios else UNMEASURED,
+        "factor": f"{MODEL_FACTOR:g}",
+    }
+
+
+def _block(frame: pd.DataFrame, point: Point, count: float, world: World) -> str:
+    return _completion(userstack.completion(frame, point, world=world), count)
+
+
+def _timeouts_a_block(frame: pd.DataFrame, point: Point, count: float, world: World) -> str:
+    timeouts, blocks = (userstack.completion(frame, point, name, world) for name in ("timeouts", "blocks"))
+    if count not in timeouts or count not in blocks:
+        return MISSING
+    return fmt_number(float((timeouts[count] / blocks[count]).mean()))
+
+
+def _of_wire(frame: pd.DataFrame, option: str, told: Callable[[float], str]) -> str:
+    """What the switch's wire was told to be, in words."""
+    for options in userstack.incast(frame, LIVE).get("options", ()):
+        return told(json.loads(options)[option])
+    return UNMEASURED
+
+
 def _completion(table: pd.DataFrame, count: float) -> str:
     if count not in table or not len(table[count].dropna()):
         return MISSING
@@ -320,10 +381,12 @@ def _timeouts(frame: pd.DataFrame, point: Point, count: float) -> str:
     return fmt_integer(float(table[count].mean())) if count in table else MISSING
 
 
-def _longest(frame: pd.DataFrame, points: tuple[Point, Point] | None) -> str:
+def _longest(frame: pd.DataFrame, points: tuple[Point, Point] | None, world: World = MANY) -> str:
     """In virtual time nothing is by chance, so there is no interval."""
-    worst = largest(userstack.over_senders(frame, points))
-    return fmt_ratio(worst.effect.value) if len(worst.ratios) else UNMEASURED
+    worst = largest(userstack.over_senders(frame, points, world))
+    if not len(worst.ratios):
+        return UNMEASURED
+    return ratio(worst.effect) if world is LIVE else fmt_ratio(worst.effect.value)
 
 
 # --------------------------------------------------------------------------------------------- conformance
