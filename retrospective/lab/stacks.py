@@ -45,10 +45,10 @@ _LOOPBACK_ADDRESS = "127.0.0.1"
 
 #: Of a ring between a stack and the switch: what the windows let be under way fits.
 RING_FRAMES = 4096
-#: Of packets that a kernel's connection may have given to its end of a wire, in memory (tcp_limit_output_bytes, by default
-#: 1 MiB for long, and 4 MiB in a recent Linux): without offloads that many are fewer than the other end keeps
-#: (netdev_max_backlog, which only the machine's owner can change), and what a burst has too much waits instead of being
-#: lost there.
+#: Of packets that a kernel's connection may have given to its end of a wire, in memory (tcp_limit_output_bytes, which
+#: was 1 MiB by default for long, and is 4 MiB in a recent Linux): without offloads that many are fewer than the other
+#: end keeps (netdev_max_backlog, which only the machine's owner can change), and what a burst has too much waits
+#: instead of being lost there.
 QUEUED_BYTES = 1 << 20
 
 
