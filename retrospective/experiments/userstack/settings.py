@@ -34,7 +34,8 @@ CELL_BYTES = 64 << 20
 CELL_S = 20.0
 CELL_WRITE_BYTES = 16384
 #: What a connection may have under way in a cell, at either stack: more than any of these paths holds but those
-#: that delay by 50 ms. As large from the beginning (lab/stacks.py, Tuning).
+#: that delay by 50 ms. A kernel has it from the beginning (lab/stacks.py, Tuning); ours offers a quarter of a mebibyte,
+#: and always more than a sender that doubles can use.
 WINDOW_BYTES = 4 << 20
 #: Both stacks' least retransmission time-out: Linux's, TCP_RTO_MIN.
 MIN_RTO_US = 200_000
