@@ -25,7 +25,7 @@ from retrospective.benchmark import ROUNDS, Benchmark, Measured, interleaved, me
 from retrospective.experiments import accept, machine
 from retrospective.lab import rivals
 from retrospective.lab.kill_check import kill_and_resume
-from retrospective.lab.trial import Row, run_trial
+from retrospective.lab.trial import Row, Trial, run_trial
 
 RECORDED = paths.REFERENCE / "bench.json"
 CONNECTIONS = 16
@@ -143,13 +143,18 @@ def open_httperf_rate() -> Measured:
     return ratio([r.replies_per_s for r in ours], [r.replies_per_s for r in theirs], f"offered {rate:,.0f}/s")
 
 
-def _ceiling(generator: str, column: str) -> Measured:
-    """The highest of a generator's valid trials over the rates of the machine chapter, three of each."""
-    trials = [
-        replace(trial, load={**trial.load, "duration-s": 1.0})
+def _at_ceiling(generator: str, **load: Any) -> list[Trial]:
+    """The machine chapter's trials of a generator's ceiling, of a second; with ``load``, another one's."""
+    return [
+        replace(trial, load=trial.load | {"duration-s": 1.0} | load)
         for trial in machine.plan(machine.PROFILES["paper"]).trials
         if trial.experiment == "ceilings" and trial.label.startswith(generator)
     ]
+
+
+def _ceiling(generator: str, column: str, **load: Any) -> Measured:
+    """The highest of a generator's valid trials over the rates of the machine chapter, three of each."""
+    trials = _at_ceiling(generator, **load)
     rows = [run_trial(trial, round=number) for number in range(3) for trial in trials]
     kept = [row for row in rows if row["valid"]]
     if not kept:
@@ -167,6 +172,22 @@ def opens_kernel() -> Measured:
 def opens_raw() -> Measured:
     """Connections/s the raw client begins, on schedule, from one CPU."""
     return _ceiling("raw", "attempted_per_s")
+
+
+def starts_on_stack() -> Measured:
+    """Connections/s that the open loop on the user-level stack begins, on schedule, from one CPU."""
+    return _ceiling("raw", "attempted_per_s", mode="stack")
+
+
+def start_cpu() -> Measured:
+    """CPU of a connection begun, open loop on the user-level stack over the raw client, at a rate that both keep."""
+    rows = interleaved({mode: _at_ceiling("raw", mode=mode)[0] for mode in ("stack", "raw")})
+    cpu_us = {
+        mode: [1e6 * row["client_cpu_share"] / row["attempted_per_s"] if row else math.nan for row in found]
+        for mode, found in rows.items()
+    }
+    note = f"{mean(cpu_us['stack']):.1f} and {mean(cpu_us['raw']):.1f} µs"
+    return ratio(cpu_us["stack"], cpu_us["raw"], note)
 
 
 def idle_10000() -> Measured:
@@ -255,6 +276,19 @@ _ALL = (
     *bench_timers.BENCHMARKS,
     *bench_userstack.BENCHMARKS,
     *bench_robustness.BENCHMARKS,
+    Benchmark(
+        "userstack-starts",
+        "connections/s that the load generator on the stack begins on schedule, from one CPU",
+        starts_on_stack,
+        at_least=30_000,
+        long=True,
+    ),
+    Benchmark(
+        "userstack-start-cpu",
+        "CPU that it takes to begin one, over the raw client's",
+        start_cpu,
+        long=True,
+    ),
     Benchmark("aa-pairs", "share of A/A pairs called different", aa_pairs, 0.05, long=True),
     Benchmark("sigkill-sweep", "faults found over 50 kills of a sweep", sigkill_sweep, 0, long=True),
     Benchmark("figures-minutes", "minutes of `make figures`", _minutes("figures"), 1, long=True),

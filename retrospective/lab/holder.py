@@ -44,6 +44,8 @@ SOURCES = tuple(f"10.0.1.{i}" for i in range(1, 33))
 #: net/ipv4/ip_input.c), but AF_PACKET has seen it.
 RAW_NETWORK, RAW_PREFIX = "10.128.0.0", 9
 RAW_GATEWAY, RAW_GATEWAY_MAC = "10.0.0.3", "02:00:00:00:00:03"
+#: Of a user-level stack on the client's end of the wire, which answers for it; the client's kernel has no such address.
+STACK_ADDRESS = "10.0.0.4/16"
 #: What is behind a switch that has the client's end of the wire: ports of its own, or, by a second wire, the client's
 #: kernel. The kernel would take packets at either wire's end if they had that end's hardware address, and answer ARP
 #: at both for what it has at one; so the server is told the far end's address.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import servers
-from retrospective.lab import kernel_counters, pagecache
+from retrospective.lab import holder, kernel_counters, pagecache
 from retrospective.lab.filesets import Fileset
 from retrospective.lab.hosts import CLIENT, SERVER, Hosts, Process
 from retrospective.lab.peers import PEERS
@@ -51,6 +51,7 @@ _GENERATOR_S = 10.0  # for a generator to end, beyond its window and a time-out
 #: From the generator's start to its first request: the lab's readings lag its window by as much, and rates
 #: are taken over the time between two readings.
 _LEAD_S = 0.005
+_STACK_CONNECTIONS = 65536  # that a load on the user-level stack may have open: it has no more ports
 _LOG_LINES = 12
 _REFUSED = 1  # a design's exit status if the environment refuses what it needs
 #: A server that has a disk to wait for may take so many times longer to answer one request more, and to come to an end
@@ -232,19 +233,27 @@ class Session:
             "connect": f"{self.address[0]}:{self.address[1]}",
             "files": self._files.manifest,
         }
+        environment = dict(os.environ)
         if mode == "raw":
             program, options["interface"] = "rawload", self._lab.interface
+        elif mode == "stack":
+            program, options["mode"] = "load-user", "open"
+            environment["NAI_STACK"] = (
+                f"attach=packet:{self._lab.interface},address={holder.STACK_ADDRESS}"
+                f",connections={_STACK_CONNECTIONS}"
+            )
         elif mode in ("open", "closed"):
             program = "load"
             options |= {"mode": mode, "sources": self._lab.sources}
         else:
-            raise ValueError(f"no load mode {mode!r}: there are open, closed, raw")
+            raise ValueError(f"no load mode {mode!r}: there are open, closed, raw, stack")
         return self._lab.spawn(
             CLIENT,
             [str(servers.binary(program)), *servers.arguments(options | load)],
             stdout=self._report,
             stderr=self._generator_log,
             cpu=self._lab.client_cpu,
+            env=environment,
         )
 
     def _measure(

@@ -32,7 +32,7 @@ SCHEMA = 2
 
 #: What a trial takes besides its warm-up and window on our reference machine, seconds, by mode of its load: two hosts,
 #: the server's start, the checks; and the raw client awaits at last what it has begun.
-OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08}
+OVERHEAD_S = {"raw": 0.33, "open": 0.13, "closed": 0.08, "stack": 0.2}
 
 #: A row: first what was asked for, then what became of it, then what was measured (units in the names).
 ROW_COLUMNS = tuple(
@@ -69,10 +69,10 @@ ROW_COLUMNS = tuple(
 class Trial:
     """What is to be run. Equal trials have equal keys; the label tells replicas of a trial apart.
 
-    ``load["mode"]`` is ``open``, ``closed`` (kernel sockets) or ``raw`` (hand-made segments); its other
-    entries are the generator's options, as ``options`` are the server's. ``storage`` says where the files lie and how
-    much memory there is for them; ``None``: where they are, all in memory throughout. ``server`` names a design with
-    certain options.
+    ``load["mode"]`` is ``open``, ``closed`` (kernel sockets), ``raw`` (hand-made segments) or ``stack`` (open loop on
+    the user-level stack); its other entries are the generator's options, as ``options`` are the server's. ``storage``
+    says where the files lie and how much memory there is for them; ``None``: where they are, all in memory throughout.
+    ``server`` names a design with certain options.
     """
 
     chapter: str
@@ -199,8 +199,8 @@ def run_trial(
         stack.enter_context(sharing_cpu(lab.client_cpu))
         # Arrivals and files are drawn anew in every round, and alike for all that are compared within one.
         load = {"seed": round + 1, **trial.load}
-        if lab.interface is None and load["mode"] == "raw":
-            load |= {"mode": "open", "requests-per-connection": 1}
+        if lab.interface is None and load["mode"] in ("raw", "stack"):
+            load = {"requests-per-connection": 1} | load | {"mode": "open"}
         row |= {"charge": lab.charge, "load_mode": load["mode"]}
         with contextlib.closing(
             Session(lab, trial.design, trial.options, load, files, command=command, shelf=shelf)

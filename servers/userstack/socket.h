@@ -53,6 +53,7 @@ enum us_option {
     US_CONGESTION,      /* 0 reno, 1 cubic; before any data */
     US_CORK,            /* only full segments until it is taken back (Linux's TCP_CORK) */
     US_MSS,             /* of a listener: limits.mss for what it accepts */
+    US_DEFER_ACK,       /* of one that connects: its handshake's last ACK may wait for data, as any may */
 };
 int us_set(struct stack *stack, int socket, enum us_option option, uint32_t value); /* -EINVAL, -EBADF */
 

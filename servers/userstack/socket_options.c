@@ -43,6 +43,11 @@ int us_set(struct stack *stack, int socket, enum us_option option, uint32_t valu
     case US_USER_TIMEOUT_MS:
         *(c != NULL ? &c->user_timeout_ms : &l->user_timeout_ms) = value;
         return 0;
+    case US_DEFER_ACK:
+        if (c == NULL)
+            return -EINVAL;
+        c->defer_ack = value != 0;
+        return 0;
     case US_CONGESTION:
         if (value > 1)
             return -EINVAL;

@@ -79,10 +79,12 @@ struct connection {
     struct tcp_link link; /* of free ones, of TIME-WAIT, or of a listener's accept queue */
     struct stack *stack;
     struct tcp_listener *listener; /* while it has not been accepted */
-    struct connection *hash_next, *blocked_next, *starving_next, *owing_next;
+    struct connection *hash_next, **hash_from; /* hash_from: what points to it */
+    struct connection *blocked_next, *starving_next, *owing_next;
     struct tcp_tuple tuple;
     uint8_t state; /* enum tcp_state */
     bool passive, nodelay, keepalive, hashed, in_link, blocked, starving, owing;
+    bool defer_ack; /* that of the handshake waits for data, as long as any may */
 
     /* negotiated */
     bool timestamps, sack;
@@ -160,7 +162,10 @@ struct tcp_layer {
     struct tcp_listener *listeners;
     uint16_t *ports; /* by port: a listener's place, from 1 */
     struct tcp_link free, time_wait;
+    uint32_t touched; /* connections that were ever used: those behind them are no memory yet, and not in the free list */
     uint32_t used, time_waits;
+    uint32_t *slots; /* of all connections' streams */
+    uint32_t send_slots, receive_slots;
     struct pool chunks, runs; /* bytes of streams; struct tcp_sent */
     struct connection *blocked;  /* the wire had no room for what they would send */
     struct connection *starving; /* the pool had no chunk for what they would write */
@@ -213,6 +218,7 @@ uint32_t tcp_clock(const struct stack *stack); /* milliseconds, of the timestamp
 
 /* tcp_input.c, tcp_ack.c, tcp_data.c */
 bool tcp_parse(const struct packet *packet, struct tcp_segment *out); /* the checksum apart */
+void tcp_ack_later(struct connection *c); /* delayed, RFC 9293, 3.8.6.3 */
 void tcp_answer(struct connection *c); /* what a segment calls for: data, or an ACK now or later */
 void tcp_segment_arrives(struct connection *c, struct tcp_segment *s);
 bool tcp_take_ack(struct connection *c, const struct tcp_segment *s); /* false: the segment is to be dropped */

@@ -31,12 +31,9 @@ void tcp_layout(struct stack *stack, struct arena *arena)
     layer->ports = ports;
     pool_init(&layer->chunks, chunks, next, STACK_CHUNK_BYTES, l->chunks);
     pool_init(&layer->runs, runs, next_run, sizeof(struct tcp_sent), l->runs);
-    for (uint32_t i = 0; i < l->connections; i++, slots += sends + receives) {
-        connections[i].send.slots = slots;
-        connections[i].send.slot_count = sends;
-        connections[i].receive.slots = slots + sends;
-        connections[i].receive.slot_count = receives;
-    }
+    layer->slots = slots;
+    layer->send_slots = sends;
+    layer->receive_slots = receives;
 }
 
 void tcp_link_in(struct tcp_link *list, struct connection *c)
@@ -62,8 +59,6 @@ void tcp_open_layer(struct stack *stack)
     struct tcp_layer *layer = stack->tcp;
     layer->free.next = layer->free.previous = &layer->free;
     layer->time_wait.next = layer->time_wait.previous = &layer->time_wait;
-    for (uint32_t i = 0; i < stack->limits.connections; i++)
-        tcp_link_in(&layer->free, &layer->connections[i]);
 }
 
 uint8_t tcp_scale_for(uint32_t bytes)
@@ -80,22 +75,33 @@ static void recycle_oldest(struct tcp_layer *layer, struct stack *stack)
     tcp_end(tcp_linked(layer->time_wait.next), 0);
 }
 
+/* The one freed last, whose memory is in the cache; or the next that was never used, whose memory is none yet. */
+static struct connection *take_free(struct tcp_layer *layer, const struct stack_limits *l)
+{
+    if (layer->free.next == &layer->free)
+        return layer->touched < l->connections ? &layer->connections[layer->touched++] : NULL;
+    struct connection *c = tcp_linked(layer->free.next);
+    tcp_link_out(c);
+    return c;
+}
+
 struct connection *tcp_new(struct stack *stack, const struct tcp_tuple *tuple)
 {
     struct tcp_layer *layer = stack->tcp;
-    if (layer->free.next == &layer->free && layer->time_waits > 0)
+    struct connection *c = take_free(layer, &stack->limits);
+    if (c == NULL && layer->time_waits > 0) {
         recycle_oldest(layer, stack);
-    if (layer->free.next == &layer->free) {
+        c = take_free(layer, &stack->limits);
+    }
+    if (c == NULL) {
         COUNT_DROP(stack, tcp_connections);
         return NULL;
     }
-    struct connection *c = tcp_linked(layer->free.next);
-    tcp_link_out(c);
     layer->used++;
-    struct stream send = c->send, receive = c->receive;
     memset(c, 0, sizeof *c);
-    c->send = (struct stream){.slots = send.slots, .slot_count = send.slot_count};
-    c->receive = (struct stream){.slots = receive.slots, .slot_count = receive.slot_count};
+    uint32_t *slots = layer->slots + (size_t)(c - layer->connections) * (layer->send_slots + layer->receive_slots);
+    c->send = (struct stream){.slots = slots, .slot_count = layer->send_slots};
+    c->receive = (struct stream){.slots = slots + layer->send_slots, .slot_count = layer->receive_slots};
     c->stack = stack;
     tcp_buffers_begin(c);
     c->socket.kind = SOCKET_CONNECTION;
@@ -177,7 +183,7 @@ void tcp_free(struct connection *c)
     ready_forget(&c->socket);
     c->socket.kind = SOCKET_FREE;
     layer->used--;
-    tcp_link_in(layer->free.next, c); /* the next to be used: its memory is in the cache */
+    tcp_link_in(layer->free.next, c); /* first */
 }
 
 static void cancel_timers(struct connection *c)

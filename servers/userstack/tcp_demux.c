@@ -18,6 +18,9 @@ void tcp_hash_in(struct connection *c)
 {
     struct connection **first = bucket(c->stack, &c->tuple);
     c->hash_next = *first;
+    c->hash_from = first;
+    if (*first != NULL)
+        (*first)->hash_from = &c->hash_next;
     *first = c;
     c->hashed = true;
 }
@@ -26,10 +29,9 @@ void tcp_hash_out(struct connection *c)
 {
     if (!c->hashed)
         return;
-    struct connection **from = bucket(c->stack, &c->tuple);
-    while (*from != c)
-        from = &(*from)->hash_next;
-    *from = c->hash_next;
+    *c->hash_from = c->hash_next;
+    if (c->hash_next != NULL)
+        c->hash_next->hash_from = c->hash_from;
     c->hashed = false;
 }
 

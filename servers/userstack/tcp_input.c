@@ -177,6 +177,14 @@ static void fin_arrives(struct connection *c)
     }
 }
 
+void tcp_ack_later(struct connection *c)
+{
+    c->ack_later = true;
+    c->ack_due = c->stack->now + ticks_of_us(c->stack, c->stack->limits.delayed_ack_us);
+    if (!timer_pending(&c->delayed_ack)) /* that of an earlier one may be: it comes before */
+        timers_start(c->stack->timers, &c->delayed_ack, c->ack_due);
+}
+
 void tcp_answer(struct connection *c)
 {
     if (c->state == TCP_CLOSED || c->state == TCP_TIME_WAIT)
@@ -185,10 +193,7 @@ void tcp_answer(struct connection *c)
     if (c->ack_now || (c->unacked_bytes >= 2u * c->mss && !tcp_owe(c))) {
         tcp_send_ack(c);
     } else if (c->unacked_bytes > 0 && !c->owing && !c->ack_later) {
-        c->ack_later = true;
-        c->ack_due = c->stack->now + ticks_of_us(c->stack, c->stack->limits.delayed_ack_us);
-        if (!timer_pending(&c->delayed_ack)) /* that of an earlier one may be: it comes before */
-            timers_start(c->stack->timers, &c->delayed_ack, c->ack_due);
+        tcp_ack_later(c);
     }
 }
 

@@ -62,6 +62,10 @@ void tcp_syn_sent_arrives(struct connection *c, struct tcp_segment *s)
     c->timing = false;
     tcp_established(c);
     c->heard_at = stack->now;
+    if (c->defer_ack && c->send.length == 0 && !c->fin_queued) {
+        tcp_ack_later(c);
+        return;
+    }
     c->ack_now = true;
     tcp_answer(c);
 }

@@ -7,8 +7,8 @@
  * - A program's end is the stack's. At exit() it goes on for up to LAST_MS, until what was sent is acknowledged.
  * - There is one epoll set. A wait may report nothing before its time, after a timer of the stack or a signal.
  * - Edge-triggered EPOLLOUT is reported again only after a write has left a connection not writable.
- * - tp_options.defer_accept_s has no effect: a listener tells of a connection, and a handshake's last ACK goes out, at
- *   once. tp_options.reuse_port: EOPNOTSUPP, since no two processes share a stack's port.
+ * - tp_options.defer_accept_s has no effect on a listener, which tells of a connection at once; on who connects it has the
+ *   kernel's. tp_options.reuse_port: EOPNOTSUPP, since no two processes share a stack's port.
  * - Nothing blocks: the calls for a kernel thread a connection return ENOTSUP.
  * - Only what enters the kernel counts as a system call: doorbells, sleeps, and reads of files.
  */
@@ -275,6 +275,8 @@ int tp_connect(const struct sockaddr_in *destination, const struct sockaddr_in *
         return failed(error);
     }
     set_up(place->socket, congestion);
+    if (options != NULL && options->defer_accept_s > 0)
+        us_set(s, place->socket, US_DEFER_ACK, 1);
     return number_of(place);
 }
 

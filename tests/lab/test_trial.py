@@ -22,6 +22,7 @@ LOADS = {
     "open": {"mode": "open", "rate": 500.0, "timeout-ms": 1000},
     "closed": {"mode": "closed", "clients": 4},
     "raw": {"mode": "raw", "rate": 500.0, "timeout-ms": 1000},
+    "stack": {"mode": "stack", "rate": 500.0, "timeout-ms": 1000},
 }
 
 
@@ -216,7 +217,7 @@ def test_without_namespaces_it_runs_over_loopback_and_says_so(monkeypatch, mode)
     row = run_trial(example(mode))
     assert counts(row), row["reason"]
     assert row["charge"] == "loopback"
-    assert row["load_mode"] == ("open" if mode == "raw" else mode)
+    assert row["load_mode"] == ("open" if mode in ("raw", "stack") else mode)
     assert row["replies_per_s"] > 100
 
 

@@ -1,8 +1,12 @@
 """What the user-level stack's TCP sends and marks, as outsiders' scripts want it: PSH, corks, MSS, windows."""
 
+import errno
+
 import pytest
 
-NODELAY, CORK, MSS = 0, 4, 5
+from tests.servers.conftest import PEER_IP
+
+NODELAY, CORK, MSS, DEFER_ACK = 0, 4, 5, 6
 FULL = 1000
 
 
@@ -12,6 +16,36 @@ def lengths(segments):
 
 def pushed(segments):
     return ["P" in s.flags for s in segments]
+
+
+def connecting(script):
+    """A connection whose SYN has gone and whose handshake's last ACK is to wait; and the SYN."""
+    socket = script.open().do("connect", PEER_IP, 80, 4000)
+    assert script.do("set", socket, DEFER_ACK, 1) == 0
+    (syn,) = script.segments()
+    return socket, syn
+
+
+def test_a_deferred_ack_of_the_handshake_goes_with_the_first_data(script):
+    socket, syn = connecting(script)
+    assert script.tcp("SA", 999, syn.seq + 1, port=4000, source_port=80) == []
+    (first,) = script.write(socket, b"hello")
+    assert (first.flags, first.seq, first.ack, first.data) == ("PA", syn.seq + 1, 1000, b"hello")
+    assert script.tcp("A", 1000, syn.seq + 6, port=4000, source_port=80) == []
+    assert script.later(100) == []
+
+
+def test_a_deferred_ack_of_the_handshake_waits_no_longer_than_any(script):
+    _, syn = connecting(script)
+    assert script.tcp("SA", 999, syn.seq + 1, port=4000, source_port=80) == []
+    assert script.later(39) == []
+    (ack,) = script.later(2)
+    assert (ack.flags, ack.ack) == ("A", 1000)
+
+
+def test_only_who_connects_defers_the_handshake_s_ack(script):
+    listener = script.open().do("listen", 80, 4)
+    assert script.do("set", listener, DEFER_ACK, 1) == -errno.EINVAL
 
 
 def test_a_reset_of_a_connection_with_timestamps_carries_one(script):
