@@ -45,6 +45,9 @@ _LOOPBACK_ADDRESS = "127.0.0.1"
 
 #: Of a ring between a stack and the switch: what the windows let be under way fits.
 RING_FRAMES = 4096
+#: How long the switch, and a stack on another CPU, look for a frame before they sleep: about what sleep and being woken
+#: cost both.
+SPIN_US = 50
 #: Of packets that a kernel's connection may have given to its end of a wire, in memory (tcp_limit_output_bytes, which
 #: was 1 MiB by default for long, and is 4 MiB in a recent Linux): without offloads that many are fewer than the other
 #: end keeps (netdev_max_backlog, which only the machine's owner can change), and what a burst has too much waits
@@ -289,6 +292,9 @@ class Crossing:
         for uplink in uplinks:
             argv += ["--uplink", uplink]
         argv += ["--seed", str(self._seed)]
+        # What is behind an uplink, or delayed, comes when the kernel or a timer says so.
+        if not uplinks and not self._impair:
+            argv += ["--spin-us", str(SPIN_US)]
         if self._impair:
             words = ",".join(f"{name}={value:.10g}" for name, value in self._impair.items())
             near = ADDRESS[NEAR] if self.stack[NEAR] != KERNEL else "uplink1"

@@ -1,6 +1,8 @@
 /* test_switch_ring.c: a ring between two threads, in uneven parts, with as much sleep as can be had, near and far: nothing
- * is lost, and nobody sleeps on a frame. And of slots no more are used than there are frames under way. */
+ * is lost, and nobody sleeps on a frame. And of slots no more are used than there are frames under way. And patience,
+ * which decides about sleep. */
 #include "check.h"
+#include "patience.h"
 #include "ring.h"
 
 #include <pthread.h>
@@ -112,8 +114,38 @@ static void test_slots(bool far)
     free(ring);
 }
 
+/* Sleeps at once, until it stays awake again. */
+static unsigned skipped(struct patience *p, uint64_t now_ns)
+{
+    unsigned n = 0;
+    for (; n < 1000 && !patience_holds(p, now_ns); n++)
+        ;
+    return n;
+}
+
+static void test_patience(void)
+{
+    struct patience none = {0}, p = {.most_ns = 100};
+    CHECK(!patience_holds(&none, 5) && !patience_holds(&none, 6), "not at all");
+    for (unsigned i = 0, expected = 0; i < 10; i++) {
+        unsigned n = skipped(&p, 1000);
+        CHECK(n == expected, "after %u times in vain %u sleeps follow at once, not %u", i, n, expected);
+        CHECK(patience_holds(&p, 1099) && !patience_holds(&p, 1100), "it ends in time");
+        expected = expected < 63 ? 2 * expected + 1 : 63;
+    }
+    CHECK(skipped(&p, 2000) == 63, "as before");
+    patience_ends(&p, 2099);
+    CHECK(skipped(&p, 3000) == 0, "it was worth it");
+    patience_ends(&p, 3400);
+    CHECK(skipped(&p, 4000) == 1, "others kept the CPU: it was not");
+    patience_ends(&p, 4001);
+    patience_ends(&p, 9000);
+    CHECK(skipped(&p, 9000) == 0, "what comes while nobody waits says nothing");
+}
+
 int main(void)
 {
+    test_patience();
     for (int far = 0; far < 1 + RING_PASSES_CACHES; far++) {
         test_threads(far);
         test_slots(far);

@@ -25,19 +25,23 @@ static char path[108], where[128];
 struct switch_thread {
     struct fabric *fabric;
     struct door *door;
+    uint16_t spin_us;
     pthread_t thread;
 };
 
 static void *run_switch(void *argument)
 {
-    door_run(((struct switch_thread *)argument)->door, 0);
+    const struct switch_thread *s = argument;
+    door_run(s->door, s->spin_us * UINT64_C(1000));
     return NULL;
 }
 
-static void start_switch(struct switch_thread *s, const char *rule)
+static void start_switch(struct switch_thread *s, const char *rule, uint16_t spin_us)
 {
     char error[512] = "";
-    const struct fabric_options options = {.ports = 8, .slots = SLOTS, .mtu = 1500, .seed = 1, .clock = monotonic_ns};
+    const struct fabric_options options = {
+        .ports = 8, .slots = SLOTS, .mtu = 1500, .spin_us = spin_us, .seed = 1, .clock = monotonic_ns};
+    s->spin_us = spin_us;
     s->fabric = fabric_open(&options, error, sizeof error);
     NEED(s->fabric != NULL && (rule == NULL || fabric_rule(s->fabric, rule, error, sizeof error) == 0));
     NEED(fabric_rules_open(s->fabric) == 0);
@@ -199,7 +203,7 @@ static void test_stacks(const char *rule)
 {
     struct switch_thread s;
     struct side sides[PAIRS][2];
-    start_switch(&s, rule);
+    start_switch(&s, rule, 0);
     for (uint32_t i = 0; i < PAIRS; i++)
         start_pair(sides[i], A + 10 * i, A + 10 * i + 1, 0, 0);
     disturb(50);
@@ -208,12 +212,12 @@ static void test_stacks(const char *rule)
     stop_switch(&s);
 }
 
-/* Two stacks with one address, each with a connection of its own. */
+/* Two stacks with one address, each with a connection of its own; and nobody sleeps at once. */
 static void test_shared(void)
 {
     struct switch_thread s;
     struct side sides[2][2];
-    start_switch(&s, NULL);
+    start_switch(&s, NULL, 50);
     start_pair(sides[0], A, A + 1, 1000, 1999);
     start_pair(sides[1], A, A + 2, 2000, 2999);
     await_pair(sides[0], "ports 1000 to 1999");
@@ -252,7 +256,7 @@ static void test_vain_bells(void)
 {
     struct switch_thread s;
     int files[HELLO_DESCRIPTORS], after[HELLO_DESCRIPTORS];
-    start_switch(&s, NULL);
+    start_switch(&s, NULL, 0);
     int guest = join_by_hand(files);
     uint64_t begin = monotonic_ns();
     ring(files[HELLO_SWITCH_BELL], 2000);
@@ -282,7 +286,7 @@ static void test_switch_ends(void)
 {
     struct switch_thread s;
     struct host host;
-    start_switch(&s, NULL);
+    start_switch(&s, NULL, 0);
     open_host(&host, A, 0, 0);
     stop_switch(&s);
     us_connect(host.stack, (struct us_endpoint){A + 1, 80}, 0);

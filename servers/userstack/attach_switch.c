@@ -3,10 +3,12 @@
  * call. */
 #include "attachment.h"
 #include "switch/hello.h"
+#include "switch/patience.h"
 #include "switch/ring.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,7 @@ struct attached_switch {
     int sleep; /* an epoll set of the bell, by its edge, so that it need not be read, and the socket */
     bool gone; /* the switch */
     uint64_t lost;
+    struct patience patience;
     struct ring_slot aside;
 };
 
@@ -153,6 +156,7 @@ static int map(struct attached_switch *a, const struct welcome *welcome, const i
         return ENOMEM;
     a->in = (struct consumer){.ring = (void *)((uint8_t *)a->memory + one), .slots = welcome->slots};
     consumer_wakes(&a->in);
+    a->patience.most_ns = welcome->spin_us * UINT64_C(1000);
     a->sleep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event bell = {.events = EPOLLIN | EPOLLET}, end = {.events = EPOLLRDHUP | EPOLLET, .data.u32 = 1};
     if (a->sleep < 0 || epoll_ctl(a->sleep, EPOLL_CTL_ADD, a->bell, &bell) != 0 ||
@@ -231,6 +235,44 @@ static unsigned receive(struct attachment *attachment, attach_take *take, void *
     return n;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void relax(void)
+{
+#if defined __x86_64__ || defined __i386__
+    __builtin_ia32_pause();
+#endif
+}
+
+/* True: a frame has come, or the time is over. Not for a switch on this CPU, which could not run meanwhile. */
+static bool look_for_frames(struct attached_switch *a, int64_t ns)
+{
+    enum { LOOKS = 64 }; /* between two yields, a microsecond or two */
+    if (a->patience.most_ns == 0 || !a->out.far || ns == 0)
+        return false;
+    uint64_t now = now_ns(), until = ns < 0 ? UINT64_MAX : now + (uint64_t)ns;
+    for (; patience_holds(&a->patience, now); now = now_ns()) {
+        for (unsigned i = 0; i < LOOKS && consumer_ready(&a->in) == 0; i++)
+            relax();
+        if (consumer_ready(&a->in) > 0) {
+            patience_ends(&a->patience, now_ns());
+            return true;
+        }
+        if (now >= until) {
+            a->patience.awake = false; /* neither in vain nor not */
+            return true;
+        }
+        a->attachment.system_calls++;
+        sched_yield();
+    }
+    return false;
+}
+
 static void wait_switch(struct attachment *attachment, int64_t ns)
 {
     struct attached_switch *a = of(attachment);
@@ -240,6 +282,8 @@ static void wait_switch(struct attachment *attachment, int64_t ns)
         ppoll(NULL, 0, duration(&room, ns), NULL);
         return;
     }
+    if (look_for_frames(a, ns))
+        return;
     if (consumer_sleeps(&a->in)) {
         attachment->system_calls++;
         int n = epoll_pwait2(a->sleep, events, 2, duration(&room, ns), NULL);

@@ -1,8 +1,10 @@
 #include "door.h"
 
 #include "../packet_ring.h"
+#include "patience.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,15 +276,19 @@ static void keep_order(struct door *d)
 void door_run(struct door *d, uint64_t spin_ns)
 {
     struct fabric *f = d->fabric;
-    uint64_t looked_ns = 0, busy_ns = 0;
+    struct patience patience = {.most_ns = spin_ns};
+    uint64_t looked_ns = 0;
     while (!d->ending) {
-        if (fabric_turn(f) > 0)
-            busy_ns = f->now_ns;
+        bool busy = fabric_turn(f) > 0;
         uint64_t due_ns = fabric_next_ns(f);
         if (d->muted > 0 && d->unmute_ns < due_ns)
             due_ns = d->unmute_ns;
-        if (busy_ns != f->now_ns && f->now_ns - busy_ns >= spin_ns && due_ns > f->now_ns && f->condemned == 0 &&
-            fabric_sleeps(f)) {
+        if (busy)
+            patience_ends(&patience, f->now_ns);
+        bool idle = !busy && due_ns > f->now_ns && f->condemned == 0, waits = idle && patience_holds(&patience, f->now_ns);
+        if (waits)
+            sched_yield();
+        if (idle && !waits && fabric_sleeps(f)) {
             d->sleeps++;
             look(d, due_ns == UINT64_MAX ? -1 : (int64_t)(due_ns - f->now_ns));
             fabric_wakes(f);

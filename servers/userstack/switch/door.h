@@ -11,7 +11,7 @@ struct door;
 struct door *door_open(struct fabric *fabric, const char *path, char *error, size_t error_bytes);
 void door_close(struct door *door);
 /* Turns of the fabric, with sleep between them when there is nothing to do, until a signal says to end or door_end() is
- * called (from any thread). `spin_ns`: time without a frame before it sleeps. */
+ * called (from any thread). `spin_ns`: it stays awake so long without a frame, if that pays (patience.h). */
 void door_run(struct door *door, uint64_t spin_ns);
 void door_end(struct door *door);
 uint64_t door_sleeps(const struct door *door); /* so far; from any thread */

@@ -20,6 +20,7 @@ struct fabric *fabric_open(const struct fabric_options *options, char *error, si
     f->port_count = options->ports + FABRIC_UPLINKS_MOST;
     f->slots = options->slots;
     f->mtu = options->mtu;
+    f->spin_us = options->spin_us;
     f->verify = options->verify;
     f->seed = options->seed;
     f->clock = options->clock;
@@ -117,7 +118,7 @@ int fabric_join(struct fabric *f, const void *message, size_t bytes, struct welc
     struct hello hello;
     int failed = check(message, bytes, &hello);
     struct port *port = failed == 0 ? unused(f) : NULL;
-    *welcome = (struct welcome){.magic = HELLO_MAGIC, .slots = f->slots, .mtu = f->mtu};
+    *welcome = (struct welcome){.magic = HELLO_MAGIC, .slots = f->slots, .mtu = f->mtu, .spin_us = f->spin_us};
     if (failed == 0 && port == NULL)
         failed = EUSERS;
     if (failed == 0) {

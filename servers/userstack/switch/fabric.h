@@ -143,6 +143,7 @@ struct fabric {
     uint32_t filled_count;
     uint32_t condemned; /* ports that are to be thrown out */
     uint32_t slots, mtu;
+    uint16_t spin_us;
     bool verify; /* receivers are to verify all checksums */
     struct demux demux;
     struct rule *rules;
@@ -158,6 +159,7 @@ struct fabric {
 
 struct fabric_options {
     uint32_t ports, slots, mtu; /* slots of each ring, a power of 2 */
+    uint16_t spin_us;           /* as stacks are told */
     uint64_t seed;
     bool verify;
     const char *counters; /* file, or NULL */

@@ -25,7 +25,7 @@ struct welcome {
     int32_t error; /* an errno: EADDRINUSE, EINVAL, EUSERS (no port is left), ENOMEM */
     uint32_t slots, mtu;
     uint8_t mac[6];
-    uint8_t unused[2];
+    uint16_t spin_us; /* the switch stays awake so long for a frame; a stack on another CPU should, too (patience.h) */
 };
 
 enum hello_descriptor { HELLO_MEMORY, HELLO_SWITCH_BELL, HELLO_STACK_BELL, HELLO_DESCRIPTORS };

@@ -96,7 +96,8 @@ int main(int argc, char **argv)
         {"ring", ARGUMENT_INTEGER, &slots, RING_LEAST, RING_MOST, "FRAMES", "of each ring, a power of 2"},
         {"mtu", ARGUMENT_INTEGER, &mtu, WIRE_MTU_MIN, WIRE_MTU_MAX, "BYTES", "of stacks; at most that of the uplinks"},
         {"verify", ARGUMENT_FLAG, &verify, 0, 0, "", "stacks verify checksums of frames from other stacks, too"},
-        {"spin-us", ARGUMENT_INTEGER, &spin_us, 0, 1e6, "N", "stay awake so long without a frame"},
+        {"spin-us", ARGUMENT_INTEGER, &spin_us, 0, UINT16_MAX, "N",
+         "stay awake so long without a frame, and have stacks on other CPUs do so; while that pays"},
         {"counters", ARGUMENT_TEXT, &counters, 0, 0, "FILE", "keep the ledger there, to be read meanwhile"},
         {"cpu", ARGUMENT_INTEGER, &cpu, 0, CPU_SETSIZE - 1, "N", "run on that CPU"},
     };
@@ -113,6 +114,7 @@ int main(int argc, char **argv)
         &(struct fabric_options){.ports = (uint32_t)ports,
                                  .slots = (uint32_t)slots,
                                  .mtu = (uint32_t)mtu,
+                                 .spin_us = (uint16_t)spin_us,
                                  .seed = seed,
                                  .verify = verify,
                                  .counters = counters,
