@@ -36,7 +36,7 @@ _TCP = {
 }
 _COPIES = {"stream.c", "checksum.c"}
 _CROSSINGS = {"host.c", "packet_ring.c", "netif_attach.c"}
-_COPYING = {"memcpy", "memmove", "memset"}
+_COPYING = {"memcpy", "memmove", "memset", "ring_move"}
 
 #: A function's definition as the sources are written: from the line's begin to the brace.
 _DEFINITION = re.compile(r"^(?!static\b)[A-Za-z_][\w \*]*?\b(\w+)\(([^;{}]*)\)\s*\{", re.MULTILINE)

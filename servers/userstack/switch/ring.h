@@ -151,8 +151,9 @@ static inline struct ring_slot *producer_slot(const struct producer *p)
     return p->far ? p->aside : ring_slot(p->ring, p->slots, p->free[p->free_count - 1]);
 }
 
-/* Whole lines, past the caches. What lies behind the frame is nobody's business. */
-static inline void ring_move(struct ring_slot *to, struct ring_slot *from, uint32_t bytes)
+/* Whole lines, past the caches. What lies behind the frame is nobody's business. A function of its own for profiles: it
+ * copies. */
+__attribute__((noinline, unused)) static void ring_move(struct ring_slot *to, struct ring_slot *from, uint32_t bytes)
 {
 #if RING_PASSES_CACHES
     uint8_t *source = (uint8_t *)from, *target = (uint8_t *)to;
