@@ -333,7 +333,8 @@ def today() -> list[Claim]:
         _question(
             "U-incast-live",
             "what fine time-outs are for",
-            "So it is by the clock, too, through the switch and with a rate that it keeps.",
+            "By the clock and through the switch, too, a small least time-out ends what many senders lose to waiting "
+            "for time-outs.",
             _incast(userstack.coarse_and_fine, "min_rto_us", userstack.LIVE),
             _timeouts(userstack.coarse_and_fine, userstack.LIVE),
             published="up to 90 % of throughput lost without",
