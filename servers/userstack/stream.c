@@ -89,6 +89,13 @@ static void give(struct stream *stream, struct pool *chunks, uint32_t slot)
 
 void stream_consume(struct stream *stream, struct pool *chunks, uint32_t bytes, bool last)
 {
+    uint32_t within = stream->begin % STACK_CHUNK_BYTES;
+    if (last && bytes == stream->length && within + bytes < STACK_CHUNK_BYTES) { /* a message: all there is, in one chunk */
+        give(stream, chunks, stream->begin / STACK_CHUNK_BYTES);
+        stream->begin -= within;
+        stream->length = 0;
+        return;
+    }
     while (bytes > 0) {
         uint32_t part = min_u32(bytes, STACK_CHUNK_BYTES - stream->begin % STACK_CHUNK_BYTES);
         uint32_t slot = stream->begin / STACK_CHUNK_BYTES;

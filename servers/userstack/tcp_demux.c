@@ -3,7 +3,7 @@
 
 static struct connection **bucket(const struct stack *stack, const struct tcp_tuple *tuple)
 {
-    return &stack->tcp->hash[siphash(stack->limits.key, tuple, sizeof *tuple) & stack->tcp->hash_mask];
+    return &stack->tcp->hash[siphash_of_table(stack->limits.key, tuple, sizeof *tuple) & stack->tcp->hash_mask];
 }
 
 struct connection *tcp_find(const struct stack *stack, const struct tcp_tuple *tuple)

@@ -45,7 +45,8 @@ struct tcp_rack { /* RFC 8985, 5.2; ticks */
 
 struct tcp_tail { /* RFC 8985, 7 */
     uint32_t end; /* snd_nxt when the probe was sent */
-    bool probing, again; /* it was a retransmission */
+    bool probing, again; /* again: it was a retransmission */
+    bool instead;        /* it goes when the retransmission timer expires, which had not to wait for longer */
 };
 
 struct tcp_prr { /* RFC 6937, 3: RecoverFS, prr_delivered, prr_out */

@@ -16,6 +16,7 @@ void tcp_tail_arm(struct connection *c)
     struct stack *stack = c->stack;
     if (timer_pending(&c->loss) && !c->tail_due)
         return;
+    c->tail.instead = false;
     if (!wanted(c)) {
         timers_cancel(stack->timers, &c->loss);
         return;
@@ -24,15 +25,18 @@ void tcp_tail_arm(struct connection *c)
     /* A single segment's acknowledgment may be delayed. Otherwise hosts take their time: 2 ms of Linux's 200. */
     wait += c->snd_nxt - c->snd_una <= c->mss ? low : low / 100 + 1;
     uint64_t due = stack->now + wait;
-    if (timer_pending(&c->retransmit) && ticks_ahead(due, c->retransmit.deadline) >= 0)
-        due = c->retransmit.deadline - 1; /* rather than a time-out, once */
+    if (timer_pending(&c->retransmit) && ticks_ahead(due, c->retransmit.deadline) >= 0) {
+        timers_cancel(stack->timers, &c->loss);
+        c->tail.instead = true; /* of the time-out, once: a timer less for a request and its reply */
+        return;
+    }
     c->tail_due = true;
     timers_rearm(stack->timers, &c->loss, due);
 }
 
 void tcp_tail_expired(struct connection *c)
 {
-    c->tail_due = false;
+    c->tail_due = c->tail.instead = false;
     if (!wanted(c))
         return;
     COUNT(c->stack, tcp_tail_probes);

@@ -44,8 +44,10 @@ static void retransmit_expired(struct timers *timers, struct timer *timer)
         persist_expired(c);
         return;
     }
-    if (timer_pending(&c->loss) && c->tail_due && ticks_ahead(c->loss.deadline, c->stack->now) <= 0) {
-        timers_cancel(timers, &c->loss); /* it was to come first */
+    bool late = timer_pending(&c->loss) && c->tail_due && ticks_ahead(c->loss.deadline, c->stack->now) <= 0;
+    if (c->tail.instead || late) {
+        if (late)
+            timers_cancel(timers, &c->loss); /* it was to come first */
         tcp_tail_expired(c);
         if (timer_pending(timer))
             return;
