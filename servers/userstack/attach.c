@@ -28,10 +28,10 @@ void attach_flush(struct attachment *attachment) { attachment->kind->flush(attac
 void attach_wait(struct attachment *attachment, int64_t ns)
 {
     attachment->kind->flush(attachment);
-    attachment->kind->wait(attachment, ns);
+    attachment->kind->wait(attachment, ns, true);
 }
 
-void attach_sleep(struct attachment *attachment, int64_t ns) { attachment->kind->wait(attachment, ns); }
+void attach_sleep(struct attachment *attachment, int64_t ns) { attachment->kind->wait(attachment, ns, false); }
 
 int attach_bell(const struct attachment *attachment) { return attachment->kind->bell(attachment); }
 

@@ -61,8 +61,9 @@ static void flush(struct attachment *a)
     packet->calls = packet_ring_calls(packet->ring);
 }
 
-static void wait_packet(struct attachment *a, int64_t ns)
+static void wait_packet(struct attachment *a, int64_t ns, bool alone)
 {
+    (void)alone;
     struct timespec room;
     struct pollfd readable = {.fd = packet_ring_descriptor(ring_of(a)), .events = POLLIN};
     if (packet_ring_ready(ring_of(a)))

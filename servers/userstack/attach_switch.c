@@ -273,7 +273,7 @@ static bool look_for_frames(struct attached_switch *a, int64_t ns)
     return false;
 }
 
-static void wait_switch(struct attachment *attachment, int64_t ns)
+static void wait_switch(struct attachment *attachment, int64_t ns, bool alone)
 {
     struct attached_switch *a = of(attachment);
     struct epoll_event events[2];
@@ -282,7 +282,7 @@ static void wait_switch(struct attachment *attachment, int64_t ns)
         ppoll(NULL, 0, duration(&room, ns), NULL);
         return;
     }
-    if (look_for_frames(a, ns))
+    if (alone && look_for_frames(a, ns))
         return;
     if (consumer_sleeps(&a->in)) {
         attachment->system_calls++;

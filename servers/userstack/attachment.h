@@ -4,6 +4,7 @@
 
 #include "attach.h"
 
+#include <stdbool.h>
 #include <time.h>
 
 struct attachment_kind {
@@ -13,7 +14,8 @@ struct attachment_kind {
     void (*close)(struct attachment *attachment);
     unsigned (*receive)(struct attachment *attachment, attach_take *take, void *receiver, unsigned batch);
     void (*flush)(struct attachment *attachment);
-    void (*wait)(struct attachment *attachment, int64_t ns); /* flushed */
+    /* Flushed. `alone`: no other thread has work to do meanwhile. */
+    void (*wait)(struct attachment *attachment, int64_t ns, bool alone);
     uint64_t (*lost)(const struct attachment *attachment);
     int (*bell)(const struct attachment *attachment);
     bool (*rests)(struct attachment *attachment);
