@@ -13,8 +13,6 @@
 
 static enum connection_wish opened(struct loop *loop, struct connection *connection, long result)
 {
-    if (result >= 0)
-        uses_opened(&loop->uses, (int)result, loop->service.clock.now_ms);
     return result == -EINTR ? CONNECTION_OPENS : connection_opened(&loop->service, connection, result);
 }
 

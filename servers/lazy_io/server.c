@@ -111,8 +111,8 @@ int main(int argc, char **argv)
     }
     loop.network = loop.options.network == NETWORK_LAZY ? &network_lazy : &network_nonblocking;
     loop.sockets = calloc((size_t)loop.service.max_descriptor + 1, sizeof *loop.sockets);
-    if (!chunks_start(&loop.chunks) || !uses_start(&loop.uses, loop.service.max_descriptor) || loop.sockets == NULL ||
-        loop.signals < 0 || !loop.network->start(&loop))
+    uses_start(&loop.uses);
+    if (!chunks_start(&loop.chunks) || loop.sockets == NULL || loop.signals < 0 || !loop.network->start(&loop))
         process_fail(&loop.options, "get memory, or descriptors");
     process_announce(loop.listening.socket);
 
@@ -126,7 +126,6 @@ int main(int argc, char **argv)
     service_stop(&loop.service);
     loop.network->stop(&loop);
     chunks_stop(&loop.chunks);
-    uses_stop(&loop.uses);
     free(loop.sockets);
     return 0;
 }

@@ -6,12 +6,12 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define SHORT_MS 1000 /* memory stays short for so long after a read has waited */
 #define LOOK_MS 100   /* how often it is asked whether blocks were read */
+#define BURST_MS 192  /* of unspent time is kept: hits come in bursts, between misses */
 
 /* 512 bytes each, by all threads of the process. */
 static long blocks_read(void)
@@ -21,24 +21,9 @@ static long blocks_read(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_inblock : 0;
 }
 
-bool uses_start(struct uses *uses, int max_descriptor)
+void uses_start(struct uses *uses)
 {
-    *uses = (struct uses){.max_descriptor = max_descriptor,
-                          .page_bytes = (size_t)sysconf(_SC_PAGESIZE),
-                          .blocks = blocks_read(),
-                          .noticed_ms = calloc((size_t)max_descriptor + 1, sizeof *uses->noticed_ms)};
-    return uses->noticed_ms != NULL;
-}
-
-void uses_stop(struct uses *uses)
-{
-    free(uses->noticed_ms);
-}
-
-void uses_opened(struct uses *uses, int file, uint64_t now_ms)
-{
-    if (file <= uses->max_descriptor)
-        uses->noticed_ms[file] = now_ms;
+    *uses = (struct uses){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .blocks = blocks_read()};
 }
 
 void uses_waited(struct uses *uses, uint64_t now_ms)
@@ -71,12 +56,16 @@ static void open_anew(int file)
 
 void uses_notice(struct uses *uses, int file, size_t bytes, uint64_t now_ms)
 {
-    if (bytes > uses->page_bytes || file > uses->max_descriptor)
+    if (bytes > uses->page_bytes)
         return;
     if (now_ms - uses->looked_ms >= LOOK_MS)
         look(uses, now_ms);
-    if (now_ms >= uses->short_ms || now_ms - uses->noticed_ms[file] < LAZY_USES_MS)
+    if (now_ms >= uses->short_ms)
         return;
-    uses->noticed_ms[file] = now_ms;
+    if (uses->spent_ms + BURST_MS < now_ms)
+        uses->spent_ms = now_ms - BURST_MS;
+    if (uses->spent_ms + LAZY_USES_MS > now_ms)
+        return;
+    uses->spent_ms += LAZY_USES_MS;
     open_anew(file);
 }

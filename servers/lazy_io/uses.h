@@ -6,8 +6,9 @@
  * each use counted. On a disk of 2004 that costs some percent of all replies.
  *
  * So such a file is opened anew before it is read again, under its old number: whatever is in progress with that goes on.
- * It is done while reads wait for the disk, or the process had blocks read (getrusage(2): the engine `plain` tells nobody),
- * for a file every LAZY_USES_MS at most. While all is in memory it costs nothing.
+ * It is done while reads wait for the disk, or the process had blocks read (getrusage(2): the engine `plain` tells nobody).
+ * While all is in memory it costs nothing. Where a fast disk lets thousands of replies a second through it would cost the
+ * CPU more than it saves: then a sample of the uses is noticed, one in LAZY_USES_MS on average, and so the popular files.
  */
 #ifndef NAI_USES_H
 #define NAI_USES_H
@@ -17,19 +18,14 @@
 #include <stdint.h>
 
 struct uses {
-    int max_descriptor;
     size_t page_bytes;
-    uint64_t *noticed_ms; /* by descriptor: when it was opened, the first time or anew */
-    uint64_t short_ms;    /* until then memory is taken for short */
+    uint64_t short_ms; /* until then memory is taken for short */
+    uint64_t spent_ms; /* of the time that there is for it, LAZY_USES_MS a file */
     uint64_t looked_ms;
     long blocks; /* that were read when it was looked at */
 };
 
-/* False with errno. */
-bool uses_start(struct uses *uses, int max_descriptor);
-void uses_stop(struct uses *uses);
-
-void uses_opened(struct uses *uses, int file, uint64_t now_ms);
+void uses_start(struct uses *uses);
 void uses_waited(struct uses *uses, uint64_t now_ms); /* a read is in progress */
 
 /* The first `bytes` of the file are about to be read. */
