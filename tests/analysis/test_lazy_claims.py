@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planting import chosen, judge_of, scaled
 
 from retrospective.analysis import laziness, lazy_servers
 from retrospective.analysis.claims import claims, ledger
@@ -10,36 +11,13 @@ from retrospective.analysis.claims.lazy import NOBODY
 from retrospective.analysis.evidence import effect
 
 CLAIMS = {claim.id: claim for claim in claims("lazy")}
+judged = judge_of(CLAIMS.values())
 
 
 @pytest.fixture(scope="module")
 def trials(synthetic):
     """The model's rows, with so little noise that ten rounds decide."""
     return pd.DataFrame(synthetic.lazy.rows(np.random.default_rng(1), noise=0.003))
-
-
-def judged(frame, name):
-    return ledger(frame, [CLAIMS[name]])[0]
-
-
-def chosen(frame, **where):
-    found = pd.Series(True, index=frame.index)
-    for column, value in where.items():
-        found &= frame[column].isin([value] if isinstance(value, str | int | float) else value)
-    assert found.any(), where
-    return found
-
-
-def scaled(factor, columns, **where):
-    """Multiply columns of the rows at a place, over 1 % of noise."""
-
-    def change(frame):
-        rows = chosen(frame, **where)
-        noise = np.exp(np.random.default_rng(2).normal(0, 0.003, int(rows.sum())))
-        for column in columns:
-            frame.loc[rows, column] = frame.loc[rows, column].astype(float) * factor * noise
-
-    return change
 
 
 READ = {"operation": "read", "bytes": 4096}

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planting import judge_of
 
-from retrospective.analysis.claims import claims, ledger
+from retrospective.analysis.claims import claims
 
 ONE, WEB = "one-packet", "specweb99-like"
 CLAIMS = {claim.id: claim for claim in claims()}
+judged = judge_of(CLAIMS.values())
 
 
 def plant(frame, column, by, factors, sign=1, *, base=20_000.0, **where):
@@ -136,10 +138,6 @@ def trials(synthetic):
     """The model's trials without A/A ones: here no floor hides an effect."""
     frame = synthetic.paper(noise=0.005)
     return frame[(frame["chapter"] == "accept") & frame["valid"]]
-
-
-def judged(frame, name):
-    return ledger(frame, [CLAIMS[name]])[0]
 
 
 @pytest.mark.parametrize("name", CASES)

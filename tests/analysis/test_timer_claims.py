@@ -3,36 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planting import judge_of, scaled
 
 from retrospective.analysis import timers
 from retrospective.analysis.claims import claims, ledger
 from retrospective.analysis.claims.lazy import NOBODY
 
 CLAIMS = {claim.id: claim for claim in claims(timers.CHAPTER)}
+judged = judge_of(CLAIMS.values())
 
 
 @pytest.fixture(scope="module")
 def trials(synthetic):
     """The model's rows, with so little noise that ten rounds decide."""
     return pd.DataFrame(synthetic.timers.rows(np.random.default_rng(1), noise=0.003))
-
-
-def judged(frame, name):
-    return ledger(frame, [CLAIMS[name]])[0]
-
-
-def scaled(factor, column, **where):
-    """Multiply a column of the rows at a place, over a little noise."""
-
-    def change(frame):
-        rows = pd.Series(True, index=frame.index)
-        for name, value in where.items():
-            rows &= frame[name].isin([value] if isinstance(value, str | int | float) else value)
-        assert rows.any(), where
-        noise = np.exp(np.random.default_rng(2).normal(0, 0.003, int(rows.sum())))
-        frame.loc[rows, column] = frame.loc[rows, column].astype(float) * factor * noise
-
-    return change
 
 
 FINE = {"experiment": "wall", "granularity_us": 1000, "measure": "cores", "design": "timerfd"}

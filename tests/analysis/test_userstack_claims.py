@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planting import judge_of, scaled
 
 from retrospective import paths
 from retrospective.analysis import conformance, userstack
@@ -10,6 +11,7 @@ from retrospective.analysis.claims import claims, ledger
 from retrospective.analysis.claims.lazy import NOBODY
 
 CLAIMS = {claim.id: claim for claim in claims(userstack.CHAPTER)}
+judged = judge_of(CLAIMS.values())
 SCRIPTS = "script,ours,kernel,ours_explanation,kernel_explanation,ours_said,kernel_said\n"
 
 
@@ -34,24 +36,6 @@ def scripts(monkeypatch, tmp_path):
         (tmp_path / "conformance.csv").write_text(SCRIPTS + "".join(lines))
 
     return record
-
-
-def judged(frame, name):
-    return ledger(frame, [CLAIMS[name]])[0]
-
-
-def scaled(factor, column, **where):
-    """Multiply a column of the rows at a place, over a little noise."""
-
-    def change(frame):
-        rows = pd.Series(True, index=frame.index)
-        for name, value in where.items():
-            rows &= frame[name].isin([value] if isinstance(value, str | int | float) else value)
-        assert rows.any(), where
-        noise = np.exp(np.random.default_rng(2).normal(0, 0.003, int(rows.sum())))
-        frame.loc[rows, column] = frame.loc[rows, column].astype(float) * factor * noise
-
-    return change
 
 
 def ours(factor, column, experiment, **where):

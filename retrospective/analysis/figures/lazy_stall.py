@@ -10,13 +10,11 @@ import pandas as pd
 from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
     crowds,
-    dot,
     dot_entries,
     log_of_means,
     means,
     of_servers,
     required_of_servers,
-    server_axis,
     server_style,
     servers_of,
 )
@@ -30,7 +28,9 @@ from retrospective.analysis.figures.style import (
     VERMILION,
     NothingToDraw,
     Site,
+    dot,
     key,
+    lines,
     panels,
     plain_ticks,
     styled,
@@ -82,7 +82,7 @@ def stall(site: Site, reference: Site | None = None) -> Figure:
         raise NothingToDraw("no server of experiment 'traces' counted the turns of its loop")
     figure, axes = panels(2, len(there), height=HEIGHT * len(servers) + 0.55, sharex="row")
     for cells in axes:
-        server_axis(cells, servers)
+        lines(cells, servers)
     least = _least(there)
     for (often, longest), (case, crowd) in zip(axes.T, there.items(), strict=True):
         for y, server in enumerate(servers):
@@ -92,7 +92,7 @@ def stall(site: Site, reference: Site | None = None) -> Figure:
                     often.plot(max(mean, least), y, linestyle="none", **style, markersize=6 - n, zorder=3 + n)
                 if mean == 0:
                     break  # nor was any that lasted longer
-            dot(longest, _worst_ms(crowd, server), y, server)
+            dot(longest, _worst_ms(crowd, server), y, server_style(server))
         often.set_xscale("log")
         often.axvline(least, color=GREY, linewidth=0.7, linestyle=(0, (1, 1)), zorder=1)
         often.set_title(case.name.replace(", ", "\n"))
@@ -100,8 +100,6 @@ def stall(site: Site, reference: Site | None = None) -> Figure:
         often.set_xlabel("turns a second")
         longest.set_xlabel(f"longest turn, ms\n{clients}")
         longest.set_xscale("log")
-        for cell in (often, longest):
-            cell.grid(axis="y", visible=False)
     for cell in axes.flat:
         plain_ticks(cell.xaxis, *cell.get_xlim(), most=5)
     for cell in axes[0]:  # what was never counted stands at the left edge
@@ -149,7 +147,7 @@ def resources(site: Site, reference: Site | None = None) -> Figure:
         ("threads_peak", 1, "threads and processes"),
     )
     figure, (cells,) = panels(1, len(columns), height=HEIGHT * len(servers) + 0.5)
-    server_axis(cells, servers)
+    lines(cells, servers)
     for cell, (column, divisor, label) in zip(cells, columns, strict=True):
         for n, crowd in enumerate(there.values()):
             for y, server in enumerate(servers):
@@ -159,7 +157,6 @@ def resources(site: Site, reference: Site | None = None) -> Figure:
                     cell.plot(mean, at, linestyle="none", **style, markersize=3.4)
                     cell.plot([low, high], [at, at], color=style["color"], linewidth=0.9)
         log_of_means(cell, means(cell))
-        cell.grid(axis="y", visible=False)
         cell.set_xlabel(label)
     entries = [
         (
@@ -185,7 +182,7 @@ def fits(site: Site, reference: Site | None = None) -> Figure:
     if not servers or PLAIN not in set(found["server"]):
         raise NothingToDraw(f"no valid trials of experiment 'fits-cpu' beside {PLAIN}'s")
     figure, (cells,) = panels(1, len(workloads), height=HEIGHT * len(servers) + 0.7, sharex=True)
-    server_axis(cells, servers)
+    lines(cells, servers)
     for cell, workload in zip(cells, workloads, strict=True):
         cell.axvspan(1 / NEGLIGIBLE, NEGLIGIBLE, color=PALE, zorder=0, linewidth=0)
         cell.axvline(1, color=GREY, linewidth=0.8, zorder=1)
@@ -193,7 +190,6 @@ def fits(site: Site, reference: Site | None = None) -> Figure:
             for source in (recorded, found):
                 _cost(cell, source, workload, server, y, faint=source is not found)
         cell.set_xscale("log")
-        cell.grid(axis="y", visible=False)
         cell.set_title(workload[:1].upper() + workload[1:])
         cell.set_xlabel(f"CPU per reply ÷ {PLAIN}'s, n = {found['round'].nunique()}")
     log_of_means(cells[0], [x for cell in cells for x in means(cell)], 1.12)
@@ -209,7 +205,7 @@ def _cost(cell: Axes, found: pd.DataFrame, workload: str, server: str, y: float,
     mine = found[found["workload"] == workload] if len(found) else found
     ratios = lazy_servers.over(mine, "server_cpu_us_per_reply", server, PLAIN)
     wide, narrow = trimmed_interval(ratios), trimmed_interval(ratios, 2 * CONFIDENCE - 1)
-    dot(cell, np.array([wide.value, wide.low, wide.high]), y, server, faint=faint)
+    dot(cell, np.array([wide.value, wide.low, wide.high]), y, server_style(server), faint=faint)
     if narrow.decided and not faint:
         cell.plot(
             [narrow.low, narrow.high], [y, y], color=server_style(server)["color"], linewidth=2.6, alpha=0.45

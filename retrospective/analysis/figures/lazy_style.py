@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from retrospective.analysis import lazy_servers, probes
@@ -105,27 +104,6 @@ def crowds(site: Site) -> dict[Case, pd.DataFrame]:
 def servers_of(there: dict[Case, pd.DataFrame]) -> list[str]:
     """Servers of any of the cases, from above."""
     return lazy_servers.in_order(name for crowd in there.values() for name in crowd["server"].unique())
-
-
-def server_axis(cells: Sequence[Axes], servers: Sequence[str]) -> None:
-    """Servers from above, a line each, the same in all panels beside each other; names at the left one."""
-    for cell in cells:
-        cell.set_ylim(len(servers) - 0.4, -0.6)
-        cell.set_yticks(range(len(servers)), servers if cell is cells[0] else [""] * len(servers))
-        cell.tick_params(axis="y", length=0)
-
-
-def dot(cell: Axes, values: np.ndarray, y: float, server: str, *, faint: bool = False) -> None:
-    """Draw a mean with its interval (``[mean, low, high]``) on a server's line."""
-    if not np.isfinite(values[0]):
-        return
-    style = server_style(server)
-    if faint:
-        cell.plot(values[0], y, marker="|", markersize=8, color=style["color"], alpha=0.55, zorder=2)
-        return
-    cell.plot(values[0], y, linestyle="none", **style, markersize=4.4, zorder=4)
-    if np.isfinite(values[1]):
-        cell.plot(values[1:], [y, y], color=style["color"], linewidth=1, zorder=3)
 
 
 def means(cell: Axes) -> list[float]:

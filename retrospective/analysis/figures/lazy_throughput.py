@@ -10,14 +10,12 @@ import pandas as pd
 from retrospective.analysis import lazy_servers
 from retrospective.analysis.figures.lazy_style import (
     crowds,
-    dot,
     dot_entries,
     log_of_means,
     means,
     of_case,
     of_servers,
     required_of_servers,
-    server_axis,
     server_style,
     servers_of,
 )
@@ -26,8 +24,10 @@ from retrospective.analysis.figures.style import (
     GREY,
     Site,
     common_entries,
+    dot,
     key,
     line,
+    lines,
     panels,
     plain_ticks,
     spread_labels,
@@ -184,7 +184,7 @@ def hot(site: Site, reference: Site | None = None) -> Figure:
     there, recorded = crowds(site), of_servers(reference, "traces", cache="warm")
     servers = servers_of(there)
     figure, (cells,) = panels(1, len(there), height=0.17 * len(servers) + 0.7, sharex=True)
-    server_axis(cells, servers)
+    lines(cells, servers)
     for cell, (case, crowd) in zip(cells, there.items(), strict=True):
         for y, server in enumerate(servers):
             for source in (lazy_servers.many(of_case(recorded, case)), crowd):
@@ -197,12 +197,11 @@ def hot(site: Site, reference: Site | None = None) -> Figure:
                     cell,
                     np.array(mean_interval(mine.astype(float) / 1e3)),
                     y,
-                    server,
+                    server_style(server),
                     faint=source is not crowd,
                 )
         plain = crowd.loc[crowd["server"] == PLAIN, "hot_latency_p99_us"].astype(float).mean() / 1e3
         cell.axvline(plain / HOT, **FIFTH, zorder=1)
-        cell.grid(axis="y", visible=False)
         clients = f"{float(crowd['clients'].iloc[0]):,g} clients"
         cell.set_title(case.name.replace(", ", "\n"))
         cell.set_xlabel(f"ms, {clients}, n = {crowd['round'].nunique()}")

@@ -393,6 +393,15 @@ def spread_labels(places: Sequence[float], apart: float, low: float, high: float
     return [float(place) for place in found]
 
 
+def lines(cells: Sequence[Axes], names: Sequence[str]) -> None:
+    """A line a name from above, the same in all panels beside each other; named at the left one."""
+    for cell in cells:
+        cell.set_ylim(len(names) - 0.4, -0.6)
+        cell.set_yticks(range(len(names)), names if cell is cells[0] else [""] * len(names))
+        cell.tick_params(axis="y", length=0)
+        cell.grid(axis="y", visible=False)
+
+
 def dot(cell: Axes, values: np.ndarray, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
     """A level with its interval (``[value, low, high]``) on a line; ``faint`` is the reference machine's."""
     if not np.isfinite(values[0]):

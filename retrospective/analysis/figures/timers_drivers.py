@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from retrospective.analysis import timers
+from retrospective.analysis.claims.timers_today import NEAR_FLOOR
 from retrospective.analysis.figures.style import (
     BLACK,
     GREY,
@@ -20,6 +20,7 @@ from retrospective.analysis.figures.style import (
     dot,
     key,
     line,
+    lines,
     panels,
     styled,
 )
@@ -44,17 +45,8 @@ if TYPE_CHECKING:
 #: Published of soft timers: the share of work that rate clocking costs, from … to.
 SOFT_PUBLISHED = (0.02, 0.06)
 FLOOR = {"color": BLACK, "linewidth": 1.0}
-TWICE = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 2))}
+BOUND = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 2))}
 QUANTILES = ("lateness_p50_us", "lateness_p99_us")
-
-
-def _lines(cells: Sequence[Axes], names: Sequence[str]) -> None:
-    """A line a driver from above, named at the left."""
-    for cell in cells:
-        cell.set_ylim(len(names) - 0.4, -0.6)
-        cell.set_yticks(range(len(names)), names if cell is cells[0] else [""] * len(names))
-        cell.tick_params(axis="y", length=0)
-        cell.grid(axis="y", visible=False)
 
 
 def _late(cell: Axes, found: pd.DataFrame, y: float, style: dict[str, Any], *, faint: bool = False) -> None:
@@ -113,7 +105,7 @@ def shoot_out(site: Site, reference: Site | None = None) -> Figure:
     if costs:  # a wide interval may leave the panel: it would flatten what differs
         axes[0, 0].set_xlim(min(costs) / 4, max(costs) * 4)
     for row, label in zip(axes, ("CPU a tick", "late by"), strict=True):
-        _lines(row, names)
+        lines(row, names)
         _time_limits(row[0], most=3)
         for cell in row:
             cell.set_xlabel(label)
@@ -161,12 +153,15 @@ def domain(site: Site, reference: Site | None = None) -> Figure:
     floor = _floor(site, found)
     if np.isfinite(floor):
         cores.axvline(floor, **FLOOR, zorder=1)
-        cores.axvline(2 * floor, **TWICE, zorder=1)
-        entries += [(FLOOR, "floor: a wake-up on the same CPU a tick"), (TWICE, "twice the floor")]
+        cores.axvline(NEAR_FLOOR * floor, **BOUND, zorder=1)
+        entries += [
+            (FLOOR, "floor: a wake-up on the same CPU a tick"),
+            (BOUND, f"{NEAR_FLOOR:g} times the floor: promised"),
+        ]
     cores.set_xlim(left=0)
     cores.set_xlabel("cores burnt")
     late.set_xlabel("late by")
-    _lines(cells, names)
+    lines(cells, names)
     _time_limits(late)
     processes, granularity = (float(numbers(found, n).median()) for n in ("processes", "granularity_us"))
     cores.set_title(f"{processes:g} processes, a tick each every {timers.time_name(granularity)}")

@@ -17,6 +17,7 @@ from retrospective.analysis.figures.style import (
     dot,
     key,
     line,
+    lines,
     log_ticks,
     panels,
     styled,
@@ -25,7 +26,6 @@ from retrospective.analysis.figures.timers_style import time_axis
 from retrospective.analysis.figures.userstack_style import (
     faint_entries,
     level,
-    lines,
     required,
     series_style,
     trials,
@@ -123,7 +123,7 @@ def rtt(site: Site, reference: Site | None = None) -> Figure:
                 )
     if not cell.lines:
         raise NothingToDraw("no valid trial of experiment 'rtt' measured a round trip")
-    lines(cell, [series.name for series in names])
+    lines([cell], [series.name for series in names])
     cell.set_xscale("log")
     low, high = cell.get_xlim()
     cell.set_xlim(low / 1.1, high * 1.1)
@@ -153,7 +153,7 @@ def connections(site: Site, reference: Site | None = None) -> Figure:
                 values[0], y, xerr=reach, fmt="none", ecolor="black", capsize=2.5, linewidth=1, zorder=3
             )
         _beside(cell, _per_second(of_series(recorded, series))[0], y)
-    lines(cell, [series.name for series in names])
+    lines([cell], [series.name for series in names])
     cell.set_xlim(left=0)
     cell.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     cell.set_xlabel("connections a second")

@@ -22,11 +22,12 @@ from retrospective.analysis.figures.style import (
     NothingToDraw,
     Site,
     key,
+    lines,
     panels,
     styled,
 )
 from retrospective.analysis.figures.userstack_bulk import diamonds
-from retrospective.analysis.figures.userstack_style import level, lines, required, series_style, trials
+from retrospective.analysis.figures.userstack_style import level, required, series_style, trials
 from retrospective.analysis.formatting import fmt_integer, fmt_number
 from retrospective.analysis.statistics import mean_interval
 from retrospective.analysis.userstack import PARTS, PAYERS, by_round, numbers, of_series, series_in
@@ -89,7 +90,7 @@ def replies(site: Site, reference: Site | None = None) -> Figure:
         end = float(np.nanmax([left, high if len(mine) > 2 else np.nan, theirs]))
         told = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 7}
         cell.annotate(f"{fmt_integer(rate)} replies/CPU-s", (end, y), **told)
-    lines(cell, [series.name for series in names])
+    lines([cell], [series.name for series in names])
     cell.set_xlim(0, cell.get_xlim()[1] * 1.25)
     cell.set_xlabel("CPU time per reply, µs (1 KiB, 64 connections, one outstanding on each)")
     shades: list[Entry] = [({"facecolor": GREY, **PAYER_STYLE[payer]}, payer) for payer in PAYERS]
@@ -123,7 +124,7 @@ def where(site: Site, reference: Site | None = None) -> Figure:
         if len(beside):
             theirs = float(beside[shown].sum(axis="columns").mean())
             cell.plot(theirs, y, marker="D", color="white", markeredgecolor=BLACK, zorder=5)
-    lines(cell, names)
+    lines([cell], names)
     cell.set_xlim(left=0)
     cell.set_xlabel("CPU time per reply, µs")
     entries: list[Entry] = [({"facecolor": PART_STYLE[part][0]}, PART_STYLE[part][1]) for part in shown]

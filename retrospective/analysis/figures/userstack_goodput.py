@@ -17,6 +17,7 @@ from retrospective.analysis.figures.style import (
     Site,
     dot,
     key,
+    lines,
     panels,
     plain_ticks,
     styled,
@@ -24,7 +25,6 @@ from retrospective.analysis.figures.style import (
 from retrospective.analysis.figures.userstack_style import (
     ALGORITHM_STYLE,
     faint_entries,
-    lines,
     required,
 )
 from retrospective.analysis.userstack import ALGORITHMS, DIRECTIONS, NO_IMPAIRMENT
@@ -47,7 +47,7 @@ def goodput(site: Site, reference: Site | None = None) -> Figure:
     found = userstack.impaired(site.frame)
     recorded = userstack.impaired(reference.frame) if reference is not None else found.iloc[:0]
     cells = userstack.impairments(found)
-    figure, (axes,) = panels(1, 2, height=0.34 * len(cells) + 0.6, sharex=True, sharey=True)
+    figure, (axes,) = panels(1, 2, height=0.34 * len(cells) + 0.6, sharex=True)
     drawn = [
         _forest(cell, source, cells, direction, faint=source is recorded)
         for cell, direction in zip(axes, DIRECTIONS, strict=True)
@@ -58,8 +58,8 @@ def goodput(site: Site, reference: Site | None = None) -> Figure:
             "no cell of experiment 'impaired' has ours and Linux with the same algorithm and seed"
         )
     names = [cell if cell != NO_IMPAIRMENT else "not impaired" for cell in cells]
+    lines(axes, names)
     for cell, title in zip(axes, ("ours sends", "ours receives"), strict=True):
-        lines(cell, names)
         cell.axvline(GOODPUT, **BOUND, zorder=1)
         cell.axvline(1, color=GREY, linewidth=0.8, zorder=1)
         cell.set_title(title)

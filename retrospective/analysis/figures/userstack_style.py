@@ -35,7 +35,7 @@ from retrospective.analysis.userstack import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 #: Colour of every stack, and of the kernel by its path; ours and lwIP are on the switch.
 STACK_STYLE: dict[str, dict[str, Any]] = {
@@ -86,14 +86,6 @@ def level(values: pd.Series) -> np.ndarray:
     found = ratio_interval(values.dropna())
     bounds = (found.low, found.high) if found.n > 2 else (np.nan, np.nan)
     return np.array([found.value, *bounds])
-
-
-def lines(cell: Axes, names: list[str]) -> None:
-    """A line a name, from above."""
-    cell.set_ylim(len(names) - 0.4, -0.6)
-    cell.set_yticks(range(len(names)), names)
-    cell.tick_params(axis="y", length=0)
-    cell.grid(axis="y", visible=False)
 
 
 def faint_entries(reference: Site | None) -> list[Entry]:
