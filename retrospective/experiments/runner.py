@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+Planned = Trial | Probe | Exchange
+Rounds = list[tuple[Planned, int]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def provenance_path(chapter: str, profile: str) -> Path:
     return journal_path(chapter, profile).with_suffix(".provenance.json")
 
 
-def run_one(trial: Trial | Probe | Exchange, **place: Any) -> Row:
+def run_one(trial: Planned, **place: Any) -> Row:
     """Run what a plan may hold: a trial of a server, of a program that measures by itself, or of two that talk TCP."""
     if isinstance(trial, Exchange):
         return run_exchange(trial, **place)
@@ -72,6 +74,25 @@ def measure(measurement: Measurement, *, progress: bool = True) -> pd.DataFrame:
                 | measurement.facts(),
             )
         return complete_rounds(journal.to_frame(), plan)
+
+
+def planned(
+    experiments: Mapping[str, Callable[[Any], Iterable[tuple[Planned, int]]]], profile: Any
+) -> Rounds:
+    """What a profile has of some experiments, each once, beside in how many rounds it takes part.
+
+    Raises ``ValueError`` if that is nothing.
+    """
+    rounds_of: dict[str, tuple[Planned, int]] = {}
+    for experiment, found in experiments.items():
+        if experiment in profile.experiments:
+            for one, rounds in found(profile):
+                rounds_of.setdefault(f"{experiment} {one.label}", (one, rounds))
+    if not rounds_of:
+        raise ValueError(
+            "nothing is left to measure: check experiments and what was chosen of them, or take the profile paper"
+        )
+    return [*rounds_of.values()]
 
 
 def write_json(path: Path, value: object) -> None:

@@ -3,15 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
-struct attachment *attach_open(const char *where, const struct stack_address *address, struct wire *wire, char *error,
-                               size_t error_bytes)
+static const struct attachment_kind *kind_of(const char *where)
 {
     static const struct attachment_kind *const kinds[] = {&attach_packet, &attach_switch};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t word = strlen(kinds[i]->word);
         if (strncmp(where, kinds[i]->word, word) == 0 && where[word] == ':' && where[word + 1] != '\0')
-            return kinds[i]->open(where + word + 1, address, wire, error, error_bytes);
+            return kinds[i];
     }
+    return NULL;
+}
+
+bool attach_known(const char *where) { return kind_of(where) != NULL; }
+
+struct attachment *attach_open(const char *where, const struct stack_address *address, struct wire *wire, char *error,
+                               size_t error_bytes)
+{
+    const struct attachment_kind *kind = kind_of(where);
+    if (kind != NULL)
+        return kind->open(where + strlen(kind->word) + 1, address, wire, error, error_bytes);
     snprintf(error, error_bytes, "%s: packet:INTERFACE or switch:SOCKET is needed", where);
     return NULL;
 }

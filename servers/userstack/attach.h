@@ -13,6 +13,8 @@
 
 struct attachment;
 
+/* Whether it begins with one of these words, and says what follows: what does not is a bad option. */
+bool attach_known(const char *where);
 /* NULL, with one line in *error that says what to do. The wire is filled in, and serves until attach_close(). */
 struct attachment *attach_open(const char *where, const struct stack_address *address, struct wire *wire, char *error,
                                size_t error_bytes);

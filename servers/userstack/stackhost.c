@@ -194,7 +194,7 @@ int main(int argc, char **argv)
     limits.time_wait_ms = 1000;
     char error[256];
     if (host_open(&services.host, where, &address, &limits, error, sizeof error) != 0)
-        fail(3, "%s", error);
+        fail(attach_known(where) ? 3 : 2, "%s", error);
     services.stack = services.host.stack;
     signal(SIGTERM, end);
     signal(SIGINT, end);

@@ -201,17 +201,28 @@ def test_live_counters(tmp_path, eventually):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("program", "options", "says"),
     [
-        ([], "--socket is needed"),
-        (["--socket", "x", "--ring", "100"], "power of 2"),
-        (["--socket", "x", "--impair", "loss=2"], "0 to 1"),
-        (["--socket", "x", "--impair"], "needs a value"),
-        (["--socket", "x", "--ports", "0"], "--ports"),
+        ("stackswitch", [], "--socket is needed"),
+        ("stackswitch", ["--socket", "x", "--ring", "100"], "power of 2"),
+        ("stackswitch", ["--socket", "x", "--impair", "loss=2"], "0 to 1"),
+        ("stackswitch", ["--socket", "x", "--impair"], "needs a value"),
+        ("stackswitch", ["--socket", "x", "--ports", "0"], "--ports"),
+        ("stackhost", ["--address", "10.0.0.2"], "--attach and --address are needed"),
+        (
+            "stackhost",
+            ["--address", "10.0.0.2", "--attach", "wire:x"],
+            "packet:INTERFACE or switch:SOCKET is needed",
+        ),
+        (
+            "stackhost",
+            ["--address", "10.0.0.2", "--attach", "switch:"],
+            "packet:INTERFACE or switch:SOCKET is needed",
+        ),
     ],
 )
-def test_bad_options_are_told(tmp_path, options, says):
-    words = [servers.binary("stackswitch", "asan"), *options]
+def test_bad_options_are_told(tmp_path, program, options, says):
+    words = [servers.binary(program, "asan"), *options]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr

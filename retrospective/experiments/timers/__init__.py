@@ -16,14 +16,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import servers
-from retrospective.experiments.runner import Measurement, measure
+from retrospective.experiments.runner import Measurement, measure, planned
 from retrospective.experiments.timers.probes import PROBES
 from retrospective.experiments.timers.profiles import PROFILES, Profile, profile_with
 from retrospective.experiments.timers.settings import CHAPTER, EXPERIMENTS, SERIES
 from retrospective.lab import probe_timers
 from retrospective.lab.plan import Plan
-from retrospective.lab.probe import Probe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,17 +29,8 @@ if TYPE_CHECKING:
 
 def plan(profile: Profile) -> Plan:
     """All probes of a profile, each once, in the first so many rounds."""
-    rounds_of: dict[str, tuple[Probe, int]] = {}
-    for experiment, probes in PROBES.items():
-        if experiment in profile.experiments:
-            for probe, rounds in probes(profile):
-                rounds_of.setdefault(f"{experiment} {probe.label}", (probe, rounds))
-    if not rounds_of:
-        raise ValueError(
-            "nothing is left to measure: check experiments, facilities and timers, or take the profile paper"
-        )
-    planned, rounds = zip(*rounds_of.values(), strict=True)
-    return Plan(planned, max(rounds), seed=1987, rounds_of=rounds)
+    probes, rounds = zip(*planned(PROBES, profile), strict=True)
+    return Plan(probes, max(rounds), seed=1987, rounds_of=rounds)
 
 
 def seconds(profile: Profile) -> float:
@@ -66,7 +55,6 @@ def facts() -> dict[str, Any]:
 def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFrame:
     """Measure what this machine's journal lacks of ``profile`` and return the rows of its complete rounds."""
     profile = PROFILES[profile] if isinstance(profile, str) else profile
-    servers.build("release")
     return measure(Measurement(CHAPTER, profile.name, lambda _: plan(profile), facts), progress=progress)
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import servers
-from retrospective.experiments.runner import Measurement, measure
+from retrospective.experiments.runner import Measurement, measure, planned
 from retrospective.experiments.userstack import settings
 from retrospective.experiments.userstack.exchanges import EXCHANGES
 from retrospective.experiments.userstack.profiles import PROFILES, Profile, profile_with
@@ -31,17 +30,8 @@ if TYPE_CHECKING:
 
 def plan(profile: Profile) -> Plan:
     """All exchanges of a profile, each once, in the first so many rounds; those of an experiment are neighbours."""
-    rounds_of: dict[str, tuple[Exchange | Probe, int]] = {}
-    for experiment, exchanges in EXCHANGES.items():
-        if experiment in profile.experiments:
-            for exchange, rounds in exchanges(profile):
-                rounds_of.setdefault(f"{experiment} {exchange.label}", (exchange, rounds))
-    if not rounds_of:
-        raise ValueError(
-            "nothing is left to measure: check experiments, stacks and impairments, or take the profile paper"
-        )
-    planned, rounds = zip(*rounds_of.values(), strict=True)
-    return Plan(planned, max(rounds), seed=1996, rounds_of=rounds, group=_compared)
+    exchanges, rounds = zip(*planned(EXCHANGES, profile), strict=True)
+    return Plan(exchanges, max(rounds), seed=1996, rounds_of=rounds, group=_compared)
 
 
 def _compared(exchange: Exchange | Probe) -> tuple[str, ...] | None:
@@ -74,7 +64,6 @@ def facts() -> dict[str, Any]:
 def run(profile: Profile | str = "quick", *, progress: bool = True) -> pd.DataFrame:
     """Measure what this machine's journal lacks of ``profile`` and return the rows of its complete rounds."""
     profile = PROFILES[profile] if isinstance(profile, str) else profile
-    servers.build("release")
     return measure(Measurement(CHAPTER, profile.name, lambda _: plan(profile), facts), progress=progress)
 
 
