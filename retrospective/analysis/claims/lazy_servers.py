@@ -122,7 +122,9 @@ def _costs_the_same(servers: tuple[str, ...]) -> Tests:
             for server in servers
             for workload, ratios in lazy_servers.costs(evidence.frame, server).items()
             for test in tested(
-                f"{workload}, fits: CPU per reply, {server} ÷ {PLAIN}", trimmed_interval(ratios), "alike"
+                f"{str(workload).capitalize()}, fits: CPU per reply, {server} ÷ {PLAIN}",
+                trimmed_interval(ratios),
+                "alike",
             )
         ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from retrospective.analysis import laziness, probes, rows
+from retrospective.analysis.claims.lazy_today import ASKING
 from retrospective.analysis.evidence import effect
 from retrospective.analysis.formatting import (
     MISSING,
@@ -18,7 +19,7 @@ from retrospective.analysis.formatting import (
 )
 from retrospective.analysis.holds import Hold, matrix
 from retrospective.analysis.laziness import CACHED, COLD, DIRECT, LAZY, SERIES, in_order
-from retrospective.analysis.statistics import Effect, mean_interval, ratio_interval
+from retrospective.analysis.statistics import NEGLIGIBLE, Effect, mean_interval, ratio_interval
 from retrospective.analysis.summary.lazy_servers import server_on_trace_values
 from retrospective.analysis.summary.wording import UNMEASURED, Values, listed, mean, ratio
 
@@ -54,6 +55,8 @@ def lazy_values(frame: pd.DataFrame, facts: Mapping[str, Any]) -> Values:
         "servers": server_on_trace_values(frame),
         "bound": fmt_us(probes.HELD_BOUND_US),
         "median_bound": fmt_us(probes.UPCALL_BOUND_US),
+        "negligible": fmt_percent(NEGLIGIBLE - 1),
+        "asking": fmt_percent(ASKING - 1),
     }
 
 

@@ -96,6 +96,11 @@ def _number(value: float) -> str:
     return fmt_number(value) if known(value) else MISSING
 
 
+def _count(value: float) -> str:
+    """A mean of counts: whole if it is."""
+    return fmt_integer(value) if known(value) and value == round(value) else _number(value)
+
+
 def _share(value: float) -> str:
     return fmt_percent(value) if known(value) else MISSING
 
@@ -180,7 +185,7 @@ def _server(crowd: pd.DataFrame, server: str) -> Values:
         "longest": _us(longest),
         "device": f"{fmt_number(per_reply / 1024)}",
         "memory": _number(_mean(crowd, server, "rss_peak_bytes") / (1 << 20)),
-        "threads": _number(_mean(crowd, server, "threads_peak")),
+        "threads": _count(_mean(crowd, server, "threads_peak")),
     }
 
 
@@ -261,7 +266,7 @@ def _fits(frame: pd.DataFrame) -> Values:
             inside = narrow.decided and narrow.low > 1 / NEGLIGIBLE and narrow.high < NEGLIGIBLE
             listed_rows.append(
                 {
-                    "workload": str(workload),
+                    "workload": str(workload).capitalize(),
                     "server": server,
                     "cpu": _number(_mean(part, server, "server_cpu_us_per_reply")),
                     "ratio": MISSING if server == PLAIN else ratio(wide),
