@@ -55,7 +55,7 @@ def lazy_values(frame: pd.DataFrame, facts: Mapping[str, Any]) -> Values:
         "servers": server_on_trace_values(frame),
         "bound": fmt_us(probes.HELD_BOUND_US),
         "median_bound": fmt_us(probes.UPCALL_BOUND_US),
-        "negligible": fmt_percent(NEGLIGIBLE - 1),
+        "negligible": fmt_percent(NEGLIGIBLE - 1, 1),
         "asking": fmt_percent(ASKING - 1),
     }
 
