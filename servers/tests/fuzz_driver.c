@@ -25,11 +25,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define CORPUS_MAX 8192  /* inputs */
-#define HANGS_S 30  /* so long without a sign of life is a finding too */
+#define HANGS_S 30 /* of CPU time: so long without a sign of life is a finding too; or ten times as long asleep */
 
 struct campaign {
     uint64_t iterations, plateau;
@@ -46,6 +47,13 @@ struct shared {
     size_t size;
     uint8_t bytes[INPUT_MAX];
 };
+
+/* A sign of life. By CPU time, for on a busy machine others can take all of the clock's. */
+static void watch(void)
+{
+    setitimer(ITIMER_PROF, &(struct itimerval){.it_value.tv_sec = HANGS_S}, NULL);
+    alarm(10 * HANGS_S);
+}
 
 static void run(struct shared *shared, const uint8_t *bytes, size_t size)
 {
@@ -117,7 +125,7 @@ static size_t trim(struct shared *shared, uint8_t *bytes, size_t size)
     static uint32_t wanted[COVERAGE_EDGES];
     static uint8_t shorter[INPUT_MAX];
     uint32_t count = coverage_unseen(wanted);
-    alarm(HANGS_S);
+    watch();
     for (size_t piece = size / 2; piece > 0; piece /= 2)
         for (size_t at = 0; at < size;) {
             size_t length = fuzz_part == NULL ? piece : 0;
@@ -177,8 +185,7 @@ static void fuzz(struct shared *shared, const struct campaign *campaign)
 {
     static struct input corpus[CORPUS_MAX];
     static uint8_t bytes[INPUT_MAX];
-    keep(&corpus[0], bytes, 0, false);
-    shared->corpus = 1;
+    begin_with(shared, corpus, bytes, 0);
     for (int i = 0; i < campaign->file_count; i++) {
         FILE *file = open_or_exit(campaign->files[i], "rb");
         begin_with(shared, corpus, bytes, fread(bytes, 1, sizeof bytes, file));
@@ -198,7 +205,7 @@ static void fuzz(struct shared *shared, const struct campaign *campaign)
         const struct input *from = choose(corpus, shared->corpus);
         shared->iteration = i;
         if (i % 64 == 0)
-            alarm(HANGS_S);
+            watch();
         if ((i & (i - 1)) == 0)
             shared->edges_at[__builtin_ctzll(i)] = shared->edges;
         memcpy(bytes, from->bytes, from->size);
@@ -208,7 +215,7 @@ static void fuzz(struct shared *shared, const struct campaign *campaign)
         if (news != NOTHING && shared->corpus < CORPUS_MAX)
             keep(&corpus[shared->corpus++], bytes, size, news == NEW_EDGE);
     }
-    alarm(0);
+    watch();
     if (campaign->keep != NULL)
         distil(shared, corpus, first, campaign->keep);
     for (uint32_t i = 0; i < shared->corpus; i++)
@@ -227,7 +234,7 @@ static int in_child(struct shared *shared, const struct campaign *campaign)
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        alarm(HANGS_S);
+        watch();
         if (campaign == NULL) {
             memcpy(bytes, shared->bytes, shared->size);
             LLVMFuzzerTestOneInput(bytes, shared->size);
