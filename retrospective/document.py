@@ -149,7 +149,7 @@ def counted(prefix: str) -> list[dict[str, str]]:
         {
             "id": name,
             "measures": benchmark.measures,
-            "value": fmt_number(last[name]["value"]),
+            "value": bench.text(last[name]["value"]),
             "bound": benchmark.bound_text or MISSING,
             "holds": {True: "yes", False: "no", None: MISSING}[benchmark.holds(float(last[name]["value"]))],
             "note": last[name]["note"] or MISSING,

@@ -3,7 +3,7 @@ import json
 import pytest
 from matplotlib import pyplot
 
-from retrospective import document
+from retrospective import bench, document
 from retrospective.analysis.claims import ledger
 from retrospective.analysis.figures import FIGURES, Site
 from retrospective.analysis.rows import NoReferenceError
@@ -114,3 +114,15 @@ def test_gather_puts_the_reference_beside(stored, monkeypatch, paper, facts):
     assert material.beside is material.reference
     assert len(material.reference_claims) == len(material.claims)
     assert set(material.here.frame["chapter"]) == set(CHAPTERS)
+
+
+def test_what_bench_recorded_is_told_with_its_bound_and_nothing_else(monkeypatch):
+    last = {"date": "2024-06-29", "low": None, "high": None, "note": ""}
+    recorded = {
+        "userstack-flood": last | {"value": 3},
+        "userstack-scale": last | {"value": None},
+        "aa-pairs": last,
+    }
+    monkeypatch.setattr(bench, "recorded", lambda: recorded)
+    (told,) = document.counted("userstack-")
+    assert (told["id"], told["value"], told["holds"], told["note"]) == ("userstack-flood", "3", "no", "—")
