@@ -7,28 +7,30 @@ import pytest
 
 import servers
 from retrospective import bench_robustness as robustness
-from retrospective.bench_robustness import INPUTS_LEAST, TESTS, Campaign, campaigns
+from retrospective.bench_robustness import FLAT, INPUTS_LEAST, TESTS, Campaign, campaigns
 
 
-def ended(tried, last, returncode=0):
-    told = f"{tried} iterations, 900 inputs kept, 2700 edges, the last of them at iteration {last}\nedges by ...\n"
+def ended(tried, new=0, returncode=0):
+    told = (
+        f"{tried} iterations, 900 inputs kept, 2700 edges, the last of them at iteration 7\n"
+        f"edges by iterations: 0: 2000, 1024: 2100, {tried // 2}: {2700 - new}, {tried}: 2700\n"
+    )
     return subprocess.CompletedProcess([], returncode, told, "fuzz_stack.c:1: false\n" if returncode else "")
 
 
 @pytest.mark.parametrize(
-    ("tried", "last", "flat"),
+    ("tried", "new", "flat"),
     [
         (INPUTS_LEAST, 0, True),
-        (INPUTS_LEAST, INPUTS_LEAST // 2, True),
-        (INPUTS_LEAST, INPUTS_LEAST // 2 + 1, False),
-        (INPUTS_LEAST - 1, 0, False),
-        (2_000_000, 1_900_000, False),
+        (INPUTS_LEAST, 2700 // FLAT, True),
+        (INPUTS_LEAST, 2700 // FLAT + 1, False),
+        (INPUTS_LEAST // 2, 0, False),
     ],
 )
-def test_a_plateau_is_a_last_half_without_a_new_edge(tried, last, flat):
-    found, told = robustness._plateau("stack", ended(tried, last))
+def test_a_plateau_is_a_last_half_with_hardly_a_new_edge(tried, new, flat):
+    found, told = robustness._plateau("stack", ended(tried, new))
     assert found is flat
-    assert f"{tried:,} sequences, 2,700 edges, the last at {last:,}" in told
+    assert f"{tried:,} sequences, 2,700 edges, {new} of them new between {tried // 2:,} and {tried:,}" in told
     assert ("no plateau" in told) is not flat
 
 
@@ -37,7 +39,7 @@ def test_a_finding_is_no_plateau_and_is_told():
 
 
 def test_what_is_not_flat_or_not_found_is_counted(monkeypatch):
-    outcomes = {"fuzz_stack": ended(INPUTS_LEAST, INPUTS_LEAST), "fuzz_stack_planted_leak": ended(5, 5, 1)}
+    outcomes = {"fuzz_stack": ended(INPUTS_LEAST, 100), "fuzz_stack_planted_leak": ended(5, 5, 1)}
     monkeypatch.setattr(servers, "test_program", lambda name, variant: name)
     monkeypatch.setattr(Campaign, "run", lambda one: outcomes.get(one.program, ended(INPUTS_LEAST, 0)))
     measured = robustness.fuzz()

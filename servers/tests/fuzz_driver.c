@@ -11,8 +11,8 @@
  * whose current input lies in shared memory: after a crash the parent has it, tries it once more alone, and writes it to a
  * file.
  *
- * --plateau N ends the run when coverage has stopped to grow: after N iterations at the least, half of all have brought no
- * new edge. --keep FILE then writes few inputs that reach all that was found, a line each, which --inputs FILE has another
+ * --plateau N ends the run when coverage has all but stopped to grow: after N iterations at the least, the last half has
+ * brought at most one edge in 200. --keep FILE then writes few inputs that reach all that was found, a line each, which --inputs FILE has another
  * run begin with. --expect-planted turns the verdict round: the run must end by SIGUSR2, which only a bug planted for the
  * test of this driver raises. --expect-crash does so too: a bug was planted in the code under test itself, and the run must
  * end by it, and so must its input alone.
@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define CORPUS_MAX 8192  /* inputs */
+#define FLAT 200 /* of so many edges at most one is new in the last half of a run: a plateau */
 #define HANGS_S 30 /* of CPU time: so long without a sign of life is a finding too; or ten times as long asleep */
 
 struct campaign {
@@ -200,14 +201,17 @@ static void fuzz(struct shared *shared, const struct campaign *campaign)
     }
     shared->edges_first = shared->edges;
     for (uint64_t i = 1; i <= campaign->iterations; i++) {
-        if (campaign->plateau > 0 && i > campaign->plateau && i > 2 * shared->last_new_edge)
-            break;
         const struct input *from = choose(corpus, shared->corpus);
         shared->iteration = i;
         if (i % 64 == 0)
             watch();
-        if ((i & (i - 1)) == 0)
-            shared->edges_at[__builtin_ctzll(i)] = shared->edges;
+        if ((i & (i - 1)) == 0) {
+            unsigned half = (unsigned)__builtin_ctzll(i);
+            shared->edges_at[half] = shared->edges;
+            if (campaign->plateau > 0 && i >= campaign->plateau && half-- > 0 &&
+                (shared->edges - shared->edges_at[half]) * FLAT <= shared->edges)
+                break;
+        }
         memcpy(bytes, from->bytes, from->size);
         size_t size = fuzz_mutate(bytes, from->size, corpus, shared->corpus);
         run(shared, bytes, size);
