@@ -224,11 +224,19 @@ def connection_ratios(frame: pd.DataFrame) -> pd.Series:
 # ------------------------------------------------------------------------------------------------ replies
 
 
+#: Stacks and switch wait awake for a while, or go to sleep at once.
+AWAKE, ASLEEP = "replies", "replies-asleep"
+
+
 def reply_ratios(
-    frame: pd.DataFrame, over: Series, under: Series, column: str = "replies_per_cpu_s"
+    frame: pd.DataFrame,
+    over: Series,
+    under: Series,
+    column: str = "replies_per_cpu_s",
+    experiment: str = AWAKE,
 ) -> pd.Series:
     """Replies per CPU-second, the switch included, of one series ÷ of another: a value a round."""
-    found = costs(trials(frame, "replies"))
+    found = costs(trials(frame, experiment))
     return ratios(of_series(found, over), of_series(found, under), column)
 
 

@@ -31,6 +31,7 @@ from retrospective.lab.stacks import (
     KERNEL,
     NEAR,
     PORT,
+    SPIN_US,
     SWITCH,
     Crossing,
     Talker,
@@ -195,6 +196,7 @@ def run_exchange(exchange: Exchange, round: int = 0, attempt: int = 1) -> Row:  
         exchange.peer,
         tuning,
         impair=options.get("impair"),
+        spin_us=options.get("spin_us", SPIN_US),
         seed=round + 1,
         cpus={SWITCH: switch_cpu},
     )

@@ -222,6 +222,7 @@ class Crossing:
         tuning: Tuning,
         *,
         impair: Mapping[str, float] | None = None,
+        spin_us: int = SPIN_US,
         seed: int = 1,
         cpus: Mapping[str, int] | None = None,
     ) -> None:
@@ -237,6 +238,7 @@ class Crossing:
             raise ValueError(f"nothing impairs {path}")
         self._tuning = tuning
         self._impair = dict(impair or {})
+        self._spin_us = spin_us
         self._seed = seed
         self.cpus = {
             NEAR: CPU_MAP["server"],
@@ -294,7 +296,7 @@ class Crossing:
         argv += ["--seed", str(self._seed)]
         # What is behind an uplink, or delayed, comes when the kernel or a timer says so.
         if not uplinks and not self._impair:
-            argv += ["--spin-us", str(SPIN_US)]
+            argv += ["--spin-us", str(self._spin_us)]
         if self._impair:
             words = ",".join(f"{name}={value:.10g}" for name, value in self._impair.items())
             near = ADDRESS[NEAR] if self.stack[NEAR] != KERNEL else "uplink1"

@@ -92,6 +92,9 @@ def speed_rows(rng, rounds, noise, series=tuple(SERIES), writes=(64, 1024, 16384
             "crossings_per_reply": _noisy(rng, CROSSINGS[stack], noise),
         }  # fmt: skip
         found.append(base("replies", stack, path, number, "64 connections, a reply outstanding each", **told))
+        if path == "switch":
+            label = "64 connections, a reply outstanding each, nobody waits awake"
+            found.append(base("replies-asleep", stack, path, number, label, **told))
         if stack in WHERE and path in ("switch", "loopback"):
             found.append(
                 base("where", stack, path, number, "profile", **told, where=json.dumps(WHERE[stack]))

@@ -90,6 +90,13 @@ CASES = {
             (ours(0.5, "replies_per_cpu_s_whole", "replies"), "reproduced"),
         ],
     ),
+    "U-lwip-asleep": (
+        "reproduced",
+        [
+            (scaled(2.0, "replies_per_cpu_s", experiment="replies-asleep", design="lwip"), "reversed"),
+            (scaled(2.0, "replies_per_cpu_s", experiment="replies", design="lwip"), "reproduced"),
+        ],
+    ),
     "U-loopback": (
         "reproduced",
         [

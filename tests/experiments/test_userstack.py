@@ -77,6 +77,9 @@ def test_the_series_that_claims_are_made_of():
     series = {(exchange.design, exchange.path) for exchange, _ in found["replies"]}
     assert {(KERNEL, LOOPBACK), (OURS, SWITCH), (LWIP, SWITCH), (LWIP_THREAD, SWITCH)} <= series
     assert {exchange.options["clients"] for exchange, _ in found["replies"]} == {64}
+    asleep = {exchange.design for exchange, _ in found["replies-asleep"]}
+    assert {OURS, LWIP} <= asleep
+    assert {exchange.options["spin_us"] for exchange, _ in found["replies-asleep"]} == {0}
     assert {exchange.options["write_bytes"] for exchange, _ in found["bulk"]} == set(settings.WRITE_BYTES)
     fewer = {
         "where",

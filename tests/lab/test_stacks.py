@@ -76,6 +76,23 @@ def test_a_lab_behind_nothing_known_is_refused():
 
 
 @pytest.mark.usefixtures("can_lab")
+@pytest.mark.parametrize(
+    ("far", "options", "told"),
+    [
+        (OURS, {}, str(stacks.SPIN_US)),
+        (OURS, {"spin_us": 0}, "0"),
+        (OURS, {"impair": {"loss": 0.1}}, None),
+        (KERNEL, {}, None),
+    ],
+)
+def test_a_switch_waits_awake_only_for_stacks_that_nothing_delays(far, options, told):
+    with Crossing(SWITCH, OURS, far, Tuning(), **options) as crossing:
+        words = crossing.lab.read(CLIENT, f"/proc/{crossing.switch.process.pid}/cmdline").split("\0")
+    found = words[words.index("--spin-us") + 1] if "--spin-us" in words else None
+    assert found == told
+
+
+@pytest.mark.usefixtures("can_lab")
 def test_a_program_that_does_not_begin_says_why():
     with (
         Crossing(LOOPBACK, KERNEL, KERNEL, Tuning()) as crossing,

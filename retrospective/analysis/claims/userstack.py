@@ -77,9 +77,12 @@ def _goodput(algorithm: str) -> Tests:
     return tests
 
 
-def _over_lwip(evidence: Evidence) -> list[Test]:
-    found = userstack.reply_ratios(evidence.frame, ON_SWITCH, Series(LWIP))
-    return tested("replies per CPU-second, ours ÷ lwIP", effect(found), "matches", least=OVER_LWIP)
+def _over_lwip(experiment: str) -> Tests:
+    def tests(evidence: Evidence) -> list[Test]:
+        found = userstack.reply_ratios(evidence.frame, ON_SWITCH, Series(LWIP), experiment=experiment)
+        return tested("replies per CPU-second, ours ÷ lwIP", effect(found), "matches", least=OVER_LWIP)
+
+    return tests
 
 
 def _over_loopback(evidence: Evidence) -> list[Test]:
@@ -172,12 +175,12 @@ def _fewer_crossings(over: Series, under: Series) -> Mechanism:
     return cause
 
 
-def _in_the_server(over: Series, under: Series) -> Mechanism:
+def _in_the_server(over: Series, under: Series, experiment: str) -> Mechanism:
     """The difference is in the server's own process, where the stacks differ; the switch is the same for both."""
 
     def cause(evidence: Evidence) -> Cause:
         own, switch = (
-            effect(userstack.reply_ratios(evidence.frame, over, under, column))
+            effect(userstack.reply_ratios(evidence.frame, over, under, column, experiment))
             for column in ("server_us", "switch_us")
         )
         beside = f"the switch's {switch.value:.2f}" if switch.n else ""
@@ -292,8 +295,15 @@ def today() -> list[Claim]:
             "what a reply costs",
             f"On the same attachment ours gives at least {OVER_LWIP:g} times the replies per CPU-second of lwIP, the "
             "switch's CPU included.",
-            _over_lwip,
-            _in_the_server(Series(LWIP), ON_SWITCH),
+            _over_lwip(userstack.AWAKE),
+            _in_the_server(Series(LWIP), ON_SWITCH, userstack.AWAKE),
+        ),
+        _question(
+            "U-lwip-asleep",
+            "what a reply costs",
+            "The same where neither stacks nor switch wait awake.",
+            _over_lwip(userstack.ASLEEP),
+            _in_the_server(Series(LWIP), ON_SWITCH, userstack.ASLEEP),
         ),
         _question(
             "U-loopback",

@@ -187,30 +187,39 @@ def connection_values(frame: pd.DataFrame) -> Values:
 # ------------------------------------------------------------------------------------------------ replies
 
 
-def reply_values(frame: pd.DataFrame) -> Values:
-    """Replies per CPU-second and whose CPU it is, by series; ours beside lwIP and beside the kernel's loopback."""
-    found = userstack.costs(userstack.trials(frame, "replies"))
-    rows = []
+def _reply_rows(found: pd.DataFrame) -> list[Values]:
+    told = []
     for series in series_in(found):
         mine = of_series(found, series)
-        rows.append(
+        told.append(
             {
                 "series": series.name,
                 "rate": fmt_integer(_mean(mine, "replies_per_s")),
                 "per_cpu_s": fmt_integer(_mean(mine, "replies_per_cpu_s")),
                 "whole": fmt_integer(_mean(mine, "replies_per_cpu_s_whole")),
                 **{payer: fmt_us(float(numbers(mine, f"{payer}_us").mean())) for payer in PAYERS},
-                "crossings": fmt_number(float(userstack.crossings(frame, series).mean()), 3),
             }
         )
+    return told
+
+
+def reply_values(frame: pd.DataFrame) -> Values:
+    """Replies per CPU-second and whose CPU it is, by series; ours beside lwIP and beside the kernel's loopback."""
+    found, asleep = (
+        userstack.costs(userstack.trials(frame, experiment))
+        for experiment in (userstack.AWAKE, userstack.ASLEEP)
+    )
+    rows = _reply_rows(found)
     beside = {
         "lwip": userstack.reply_ratios(frame, ON_SWITCH, Series(LWIP)),
+        "lwip_asleep": userstack.reply_ratios(frame, ON_SWITCH, Series(LWIP), experiment=userstack.ASLEEP),
         "loopback": userstack.reply_ratios(frame, ON_SWITCH, ON_LOOPBACK, "replies_per_cpu_s_whole"),
         "kernel": userstack.reply_ratios(frame, *userstack.ours_and_kernel(found)),
     }
     return {
         "measured": bool(rows),
         "rows": rows,
+        "asleep": _reply_rows(asleep),
         "over": {name: _effect(values) for name, values in beside.items()},
     }
 

@@ -102,6 +102,16 @@ def replies(profile: Profile) -> Iterator[Planned]:
         yield _exchange(profile, "replies", "serve", stack, path, label, options), profile.rounds
 
 
+def replies_asleep(profile: Profile) -> Iterator[Planned]:
+    """The same with stacks and a switch that go to sleep at once when there is nothing to do."""
+    for stack, path in profile.series:
+        if path != SWITCH:
+            continue
+        options = {"clients": REPLY_CLIENTS, "seconds": profile.serve_s, "spin_us": 0}
+        label = f"{REPLY_CLIENTS} connections, a reply outstanding each, nobody waits awake"
+        yield _exchange(profile, "replies-asleep", "serve", stack, path, label, options), profile.rounds
+
+
 def where(profile: Profile) -> Iterator[Planned]:
     """The same, and where the server's CPU time goes: by samples, of which there are a few hundred a second."""
     for stack, path in profile.series:
@@ -217,6 +227,7 @@ EXCHANGES = {
     "rtt": rtt,
     "connections": connections,
     "replies": replies,
+    "replies-asleep": replies_asleep,
     "where": where,
     "impaired": impaired,
     "incast": incast,

@@ -9,7 +9,10 @@ from retrospective.lab.stacks import KERNEL, LOOPBACK, LWIP, LWIP_THREAD, OURS, 
 CHAPTER = "userstack"
 
 #: Every experiment of the chapter, in the order in which the chapter tells of them.
-EXPERIMENTS = ("bulk", "rtt", "connections", "replies", "where", "impaired", "incast", "incast-live")
+EXPERIMENTS = (
+    *("bulk", "rtt", "connections", "replies", "replies-asleep"),
+    *("where", "impaired", "incast", "incast-live"),
+)
 
 #: What is compared: a stack at both ends, and the path between them.
 SERIES = (
