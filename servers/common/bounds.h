@@ -45,7 +45,6 @@
 #define LAZY_LOOKED 4                  /* of those, looked at in a turn: between them come requests that need no disk */
 #define LAZY_LOOKS 8                   /* at one of them, until it is waited for */
 #define LAZY_INPUT_BYTES 4096          /* received at a time with --network lazy, where each connection has its own */
-#define LAZY_USES_MS 3                 /* where memory is short, between two files whose use is noticed (lazy_io/uses.h) */
 #define LAZY_CHUNK_BYTES 65536         /* read at a time; a file up to this size leaves in one call with its head */
 
 /* Files */

@@ -65,8 +65,6 @@ static bool read_chunk(struct loop *loop, struct connection *connection, const s
     size_t bytes = output->file_bytes < LAZY_CHUNK_BYTES ? output->file_bytes : LAZY_CHUNK_BYTES;
     if (output->offset == 0 && socket->looks == 0 && reads_must_wait(&loop->reads, output->file, bytes))
         return later(loop, socket, COLD);
-    if (output->offset == 0)
-        uses_notice(&loop->uses, output->file, bytes, loop->service.clock.now_ms);
     struct chunk *chunk = socket->chunk = chunk_take(&loop->chunks);
     if (loop->reads.asking || socket->looks > 0) {
         if (!ask_for_chunk(loop, connection, output, bytes))
@@ -78,8 +76,6 @@ static bool read_chunk(struct loop *loop, struct connection *connection, const s
     chunk->got = got < 0 ? -errno : got;
     socket->doing = in_progress(loop, connection) ? READING : NOTHING;
     reads_made(&loop->reads, socket->doing == READING);
-    if (socket->doing == READING)
-        uses_waited(&loop->uses, loop->service.clock.now_ms);
     return socket->doing == NOTHING;
 }
 

@@ -100,8 +100,6 @@ struct laio_options {
     unsigned threads;         /* most helpers or standbys; 0 = 64 */
     unsigned threads_at_first; /* 0 = 4, but none before one is needed with nowait and with activation, adaptive */
     bool optimistic;          /* nowait: where RWF_NOWAIT is not supported, call plainly instead of by a helper */
-    bool cached_first;        /* uring: ask for a read with RWF_NOWAIT before it goes into the ring. One of O_DIRECT, which
-                                 waits for the disk nevertheless (cached.h), would hold the loop */
     const char *watch;        /* activation: "adaptive", "perf", "timer", or NULL = adaptive if perf can be had, else timer */
     unsigned tick_us;         /* activation, timer: how long a call may last before it is taken for blocked; 0 = 100 */
 };

@@ -79,7 +79,6 @@ static struct laio *open_laio(const struct options *options)
                                         .threads = threads,
                                         .threads_at_first =
                                             processes || options->network == NETWORK_LAZY ? threads : 0,
-                                        .cached_first = true, /* files.h opens none with O_DIRECT */
                                         .watch = options->watch};
     char why[256];
     struct laio *laio = laio_open(options->engine, &wanted, why, sizeof why);
@@ -111,7 +110,6 @@ int main(int argc, char **argv)
     }
     loop.network = loop.options.network == NETWORK_LAZY ? &network_lazy : &network_nonblocking;
     loop.sockets = calloc((size_t)loop.service.max_descriptor + 1, sizeof *loop.sockets);
-    uses_start(&loop.uses);
     if (!chunks_start(&loop.chunks) || loop.sockets == NULL || loop.signals < 0 || !loop.network->start(&loop))
         process_fail(&loop.options, "get memory, or descriptors");
     process_announce(loop.listening.socket);

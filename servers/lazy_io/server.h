@@ -8,7 +8,6 @@
 #include "phases.h"
 #include "reads.h"
 #include "service.h"
-#include "uses.h"
 
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -38,7 +37,6 @@ struct loop {
     struct lazy_socket *sockets; /* by descriptor */
     struct chunks chunks;
     struct reads reads;
-    struct uses uses;
     struct laio *laio;
     int signals; /* a signalfd: SIGTERM and SIGINT */
     struct laio_completion completions[LAZY_OPERATIONS];

@@ -20,13 +20,9 @@
  *   plain call after all; and the program's own plain calls are its own.
  * - The time-outs SO_RCVTIMEO and SO_SNDTIMEO are not kept. That remains.
  *
- * To enter the ring costs as much as a small read in memory does. So with options->cached_first a read is made with
- * RWF_NOWAIT before, as `nowait` makes it, and what is not in memory goes into the ring, where that engine wakes a thread.
- *
  * The ring belongs to the thread that makes the first call (IORING_SETUP_SINGLE_ISSUER): only that one may call and
  * poll.
  */
-#include "cached.h"
 #include "transfer.h"
 #include "uring_alike.h"
 #include "uring_calls.h"
@@ -42,7 +38,6 @@ struct uring {
     struct uring_ring ring;
     struct uring_offsets offsets;
     bool taken; /* completions were, outside of laio_poll() */
-    bool cached_first;
     struct laio_operation *spare; /* for the next call; most give it back */
 };
 
@@ -63,7 +58,6 @@ static struct laio *uring_open(const struct laio_options *options, char *why, si
     struct uring *uring = calloc(1, sizeof *uring);
     if (uring == NULL)
         return laio_refuse(why, why_bytes, "no memory");
-    uring->cached_first = options->cached_first;
     if (uring_ring_open(&uring->ring, options, why, why_bytes)) {
         if (laio_start(&uring->laio, &laio_uring, options, uring->ring.event, why, why_bytes) == 0)
             return &uring->laio;
@@ -262,40 +256,11 @@ static long wait_for(struct uring *uring, struct laio_operation *operation, unsi
     return result;
 }
 
-static struct laio_outcome plainly(struct laio_operation *operation)
+static struct laio_outcome plainly(struct laio *laio, struct laio_operation *operation)
 {
-    size_t moved = (size_t)(uintptr_t)operation->engine_data[MOVED];
-    long result = transfer_joined(moved, laio_plainly_call(&operation->call));
     free(operation->engine_data[MEMORY]);
-    return (struct laio_outcome){.result = result};
-}
-
-static struct laio_outcome hold(struct laio *laio, struct laio_operation *operation)
-{
     laio_went(laio, LAIO_PATH_held);
-    return plainly(operation);
-}
-
-/* Make a read as far as it need not wait. false: it would, and is now what is left of it; or it cannot be asked. */
-static bool was_cached(struct laio *laio, struct laio_operation *operation, long *result)
-{
-    struct cached asked = cached_call(&operation->call);
-    *result = asked.result;
-    switch (asked.answer) {
-    case CACHED_HIT:
-        laio_went(laio, LAIO_PATH_hit);
-        return true;
-    case CACHED_RETURNED:
-        return true;
-    case CACHED_MISS:
-        operation->engine_data[MOVED] = (void *)(uintptr_t)asked.moved;
-        operation->engine_data[MEMORY] = asked.memory;
-        return false;
-    case CACHED_UNKNOWN:
-    case CACHED_NOT:
-        break;
-    }
-    return false;
+    return (struct laio_outcome){.result = laio_plainly_call(&operation->call)};
 }
 
 static struct laio_outcome uring_call(struct laio *laio, long number, long a, long b, long c, long d, long e, long f)
@@ -309,21 +274,19 @@ static struct laio_outcome uring_call(struct laio *laio, long number, long a, lo
         operation = &own;
     operation->call = (struct laio_call){number, {a, b, c, d, e, f}};
     memset(operation->engine_data, 0, sizeof operation->engine_data);
-    long result;
-    if (uring->cached_first && cached_is_read(number) && was_cached(laio, operation, &result))
-        return (struct laio_outcome){.result = result};
     switch (uring_supports(laio, number) ? put(uring, operation, &entry) : URING_REFUSED) {
     case URING_REFUSED:
         laio_went(laio, LAIO_PATH_refused);
         return (struct laio_outcome){.result = -ENOSYS};
     case URING_PLAIN:
-        return plainly(operation);
+        return (struct laio_outcome){.result = laio_plainly_call(&operation->call)};
     case URING_HELD:
-        return hold(laio, operation);
+        return plainly(laio, operation);
     case URING_PUT:
         break;
     }
 
+    long result;
     const bool told = uring_ring_quiet(&uring->ring);
     make_room(uring);
     const unsigned tail = uring_ring_tail(&uring->ring);
@@ -335,7 +298,7 @@ static struct laio_outcome uring_call(struct laio *laio, long number, long a, lo
     }
     uring_ring_told(&uring->ring, told);
     if (made == NOT_TAKEN)
-        return hold(laio, operation);
+        return plainly(laio, operation);
     if (made == DONE)
         return (struct laio_outcome){.result = settle(uring, operation, result)};
     laio_went(laio, LAIO_PATH_ring);

@@ -1,6 +1,6 @@
 /* test_laio.c: an engine of lazy_io does what plain calls do: test_laio ENGINE [--operations N] [--seed N]
- * [--in-progress N] [--watch adaptive|perf|timer] [--aside] [--cached-first]. First random operations, whose results are
- * known (test_laio_random.c), then the contract where those do not come by (test_laio_faults.c, test_laio_alike.c) and how
+ * [--in-progress N] [--watch adaptive|perf|timer] [--aside]. First random operations, whose results are known
+ * (test_laio_random.c), then the contract where those do not come by (test_laio_faults.c, test_laio_alike.c) and how
  * everything ends (test_laio_ends.c). */
 #include "test_laio.h"
 
@@ -37,7 +37,6 @@ struct laio *open_engine(const struct settings *settings, struct laio_options op
 {
     char why[300] = "";
     options.watch = settings->watch;
-    options.cached_first = settings->cached_first;
     struct laio *laio = laio_open(settings->engine, &options, why, sizeof why);
     /* The kernel gives back what a closed ring had locked (RLIMIT_MEMLOCK) a moment later. */
     for (int tries = 0; laio == NULL && tries < 1000; tries++) {
@@ -189,8 +188,7 @@ static void raise_limit(struct settings *settings)
 
 static void usage(const char *program)
 {
-    fprintf(stderr, "%s ENGINE [--operations N] [--seed N] [--in-progress N] [--watch adaptive|perf|timer] [--aside] "
-            "[--cached-first]\n",
+    fprintf(stderr, "%s ENGINE [--operations N] [--seed N] [--in-progress N] [--watch adaptive|perf|timer] [--aside]\n",
             program);
     exit(2);
 }
@@ -203,7 +201,6 @@ int main(int argc, char **argv)
                                             {"in-progress", required_argument, NULL, 'p'},
                                             {"watch", required_argument, NULL, 'w'},
                                             {"aside", no_argument, NULL, 'a'},
-                                            {"cached-first", no_argument, NULL, 'c'},
                                             {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;)
         switch (option) {
@@ -221,9 +218,6 @@ int main(int argc, char **argv)
             break;
         case 'a':
             aside = true;
-            break;
-        case 'c':
-            settings.cached_first = true;
             break;
         default:
             usage(argv[0]);

@@ -9,7 +9,6 @@ struct settings {
     const char *engine, *watch; /* watch: of laio_options, or NULL */
     uint64_t operations, seed;
     unsigned in_progress;
-    bool cached_first; /* of laio_options */
 };
 
 /* What must be as before when the library is closed again. */

@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/uio.h>
 #ifdef LAIO_WITH_URING
 #include <liburing.h>
 #endif
@@ -308,43 +307,6 @@ static void check_held_interrupted(const struct settings *settings, struct partn
 }
 #endif
 
-/* A read of which the beginning is in memory brings all of it. */
-
-enum { IN_PART_BYTES = 256 * 1024, IN_MEMORY_BYTES = 12 * 1024 };
-
-static void forget_all_but_the_beginning(int file, char *bytes)
-{
-    NEED(fsync(file) == 0 && posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED) == 0);
-    NEED(posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM) == 0); /* nothing is read ahead */
-    NEED(pread(file, bytes, IN_MEMORY_BYTES, 0) == IN_MEMORY_BYTES);
-    memset(bytes, 0, IN_PART_BYTES);
-}
-
-static void check_in_part(const struct settings *settings)
-{
-    static char wanted[IN_PART_BYTES], got[IN_PART_BYTES];
-    char path[350];
-    snprintf(path, sizeof path, "%s/in-part", fixture_root());
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    for (size_t i = 0; i < sizeof wanted; i++)
-        wanted[i] = (char)(i / 7 % 251);
-    NEED(file >= 0 && write(file, wanted, sizeof wanted) == sizeof wanted);
-    struct iovec parts[] = {{got, 5000}, {got + 5000, sizeof got - 5000}};
-    struct laio *laio = open_engine(settings, (struct laio_options){0});
-    for (int round = 0; round < 5; round++) {
-        forget_all_but_the_beginning(file, got);
-        long result = COMPLETE(laio, SYS_pread64, file, got, sizeof got, 0);
-        CHECK(result == sizeof got && memcmp(got, wanted, sizeof got) == 0, "pread: %ld of %zu", result, sizeof got);
-        forget_all_but_the_beginning(file, got);
-        result = laio_supports(laio, SYS_preadv) ? COMPLETE(laio, SYS_preadv, file, parts, 2, 0)
-                                                 : preadv(file, parts, 2, 0);
-        CHECK(result == sizeof got && memcmp(got, wanted, sizeof got) == 0, "preadv: %ld of %zu", result, sizeof got);
-    }
-    laio_close(laio);
-    close(file);
-    unlink(path);
-}
-
 void check_alike(const struct settings *settings)
 {
     struct partner *partner = partner_start();
@@ -357,8 +319,6 @@ void check_alike(const struct settings *settings)
     check_fifo(settings);
     guard_saw("addresses");
     check_addresses(settings);
-    guard_saw("reads of what is in memory in part");
-    check_in_part(settings);
     if (is_lazy(settings->engine) && strcmp(settings->engine, "pool") != 0) /* whose every call is to be polled for */
         check_unpolled(settings, partner);
 #ifdef LAIO_WITH_URING

@@ -139,17 +139,6 @@ def test_a_server_whose_files_are_in_memory_stays_one_thread(serve, small, clien
     assert server.counters()["lazy_hit"] == server.counters()["lazy_calls"] >= 100
 
 
-def test_io_uring_keeps_no_read_whose_data_are_in_memory(serve, small, client):
-    """The server has the page cache asked first: the ring is for what must wait."""
-    (small.root / "1k.bin").read_bytes()
-    server = serve("lazy", small.root, engine="uring")
-    with client(server.address) as c:
-        for _ in range(100):
-            assert c.ask("/1k.bin").status == 200
-    assert server.stop() == 0
-    assert server.counters()["lazy_hit"] >= 100
-
-
 @pytest.mark.parametrize("reads", ["lazy", "begun"])
 @pytest.mark.parametrize(
     ("engine", "network"),
