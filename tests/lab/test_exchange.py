@@ -1,6 +1,7 @@
 """Exchanges over the kernel's loopback: what their rows hold, and what makes one no result."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,15 @@ def test_who_opens_takes_turns():
     for number, role in ((0, "opener"), (1, "listener")):
         row = run_exchange(changed(role="in turn"), round=number)
         assert (row["valid"], row["role"], row["seed"]) == (True, role, number + 1)
+
+
+def test_whose_cpu_was_seen_too_late_is_no_result(monkeypatch):
+    """The lab shares a CPU with programs that are busy: it may wake when the window is nearly over."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds + 0.15))
+    row = run_exchange(replace(TRANSFER, flow="serve", options={"clients": 4, "seconds": 0.1}))
+    assert (row["valid"], row["status"]) == (False, "invalid")
+    assert row["reason"].startswith("disturbed: the lab looked at CPU time 0.1")
 
 
 def test_pings_and_replies(tmp_path):

@@ -1,5 +1,7 @@
 """Paths between two ends: what a lab with a switch looks like, and what ends are told."""
 
+from pathlib import Path
+
 import pytest
 
 from retrospective.lab import stacks
@@ -87,7 +89,7 @@ def test_a_lab_behind_nothing_known_is_refused():
 )
 def test_a_switch_waits_awake_only_for_stacks_that_nothing_delays(far, options, told):
     with Crossing(SWITCH, OURS, far, Tuning(), **options) as crossing:
-        words = crossing.lab.read(CLIENT, f"/proc/{crossing.switch.process.pid}/cmdline").split("\0")
+        words = Path(f"/proc/{crossing.switch.process.pid}/cmdline").read_text().split("\0")
     found = words[words.index("--spin-us") + 1] if "--spin-us" in words else None
     assert found == told
 
