@@ -4,6 +4,7 @@ All of its experiments share one journal, and all but the last two are exchanges
 
 - ``bulk``: goodput one way, by the size of writes; ``rtt``: a small message and back;
 - ``connections``: opened, used once and closed; ``replies``: of 1 KiB, on connections that stay, and their CPU;
+- ``replies-asleep``: the same where neither stacks nor switch wait awake;
 - ``where``: what of the server's CPU time packets, TCP, timers, copies and crossings take;
 - ``impaired``: goodput and every byte compared where the switch loses, delays, reorders, duplicates and corrupts,
   with the kernel as the peer; and the kernel with the kernel through the same switch;

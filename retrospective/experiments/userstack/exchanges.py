@@ -158,68 +158,64 @@ def impaired(profile: Profile) -> Iterator[Planned]:
                     yield exchange, part.rounds
 
 
+def _incast(
+    profile: Profile,
+    experiment: str,
+    senders: int,
+    timers: tuple[int, int],
+    *,
+    blocks: int,
+    world: str = "",
+    **wires: float | bool,
+) -> Probe:
+    """Until a block has come that ``senders`` share, with a least time-out and a tick in µs, over certain ``wires``."""
+    min_rto_us, tick_us = timers
+    options = {
+        "senders": senders,
+        "min-rto-us": min_rto_us,
+        "tick-us": tick_us,
+        "bytes": INCAST_BYTES,
+        "rounds": blocks,
+        # As in 2009, whose question this is: a time-out is all that a lost flight's end is seen by.
+        "tail-probes": 0,
+        "delayed-ack-us": min(DELAYED_ACK_US, min_rto_us),
+    }
+    label = f"{senders} senders, least time-out {min_rto_us:,} µs by ticks of {tick_us:,} µs"
+    return Probe(
+        chapter=CHAPTER,
+        experiment=experiment,
+        kind="trial",
+        profile=profile.name,
+        design=OURS,
+        options=options | wires,
+        label=f"{world}: {label}" if world else label,
+        program="stackincast",
+    )
+
+
 def incast(profile: Profile) -> Iterator[tuple[Probe, int]]:
     """Time until a block has come that many senders share, by their number, least time-out and granularity."""
-    for min_rto_us, tick_us in INCAST_TIMERS:
-        for senders in profile.senders:
-            options = {
-                "senders": senders,
-                "min-rto-us": min_rto_us,
-                "tick-us": tick_us,
-                "bytes": INCAST_BYTES,
-                "rounds": profile.blocks,
-                # As in 2009, whose question this is: a time-out is all that a lost flight's end is seen by.
-                "tail-probes": 0,
-                "delayed-ack-us": min(DELAYED_ACK_US, min_rto_us),
-            }
-            yield (
-                Probe(
-                    chapter=CHAPTER,
-                    experiment="incast",
-                    kind="trial",
-                    profile=profile.name,
-                    design=OURS,
-                    options=options,
-                    label=f"{senders} senders, least time-out {min_rto_us:,} µs by ticks of {tick_us:,} µs",
-                    program="stackincast",
-                ),
-                1,  # in virtual time: always the same
-            )
+    for timers, senders in product(INCAST_TIMERS, profile.senders):
+        # In virtual time: always the same.
+        yield _incast(profile, "incast", senders, timers, blocks=profile.blocks), 1
 
 
 def incast_live(profile: Profile) -> Iterator[tuple[Probe, int]]:
     """The same through the switch and by the clock; and once in virtual time, over the same wires."""
-    for senders, (min_rto_us, tick_us), live in product(
-        profile.live_senders, profile.live_timers, (True, False)
-    ):
-        options = {
-            "senders": senders,
-            "min-rto-us": min_rto_us,
-            "tick-us": tick_us,
-            "bytes": INCAST_BYTES,
-            "rounds": profile.live_blocks,
-            "tail-probes": 0,
-            "delayed-ack-us": min(DELAYED_ACK_US, min_rto_us),
-            "rate-bps": LIVE_RATE_BPS,
-            "up-rate-bps": 0,
-            "delay-us": LIVE_DELAY_US,
-            "queue": LIVE_QUEUE,
-            "live": live,
-        }
-        timers = f"least time-out {min_rto_us:,} µs by ticks of {tick_us:,} µs"
-        yield (
-            Probe(
-                chapter=CHAPTER,
-                experiment="incast-live",
-                kind="trial",
-                profile=profile.name,
-                design=OURS,
-                options=options,
-                label=f"{LIVE if live else VIRTUAL}: {senders} senders, {timers}",
-                program="stackincast",
-            ),
-            profile.live_rounds if live else 1,
+    wires = {"rate-bps": LIVE_RATE_BPS, "up-rate-bps": 0, "delay-us": LIVE_DELAY_US, "queue": LIVE_QUEUE}
+    for senders, timers, live in product(profile.live_senders, profile.live_timers, (True, False)):
+        world = LIVE if live else VIRTUAL
+        probe = _incast(
+            profile,
+            "incast-live",
+            senders,
+            timers,
+            blocks=profile.live_blocks,
+            world=world,
+            live=live,
+            **wires,
         )
+        yield probe, profile.live_rounds if live else 1
 
 
 EXCHANGES = {
